@@ -1,0 +1,48 @@
+# `make demo` and `make test` do their own set-up: a virtual environment in .venv, made once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check cover soak bench format clean
+
+help:
+	@echo "make demo    a swarm reads documents, writes a report and saves itself"
+	@echo "make test    every check and every test"
+	@echo "make check   format, lint and types only"
+	@echo "make cover   the tests with branch coverage"
+	@echo "make format  format and mend what can be mended"
+	@echo "make clean   remove the virtual environment and caches"
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("overwinter needs Python 3.11 or later; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV) (once; a minute or so)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/overwinter demo
+
+check: $(STAMP)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+test: check
+	@$(BIN)/python -m pytest
+
+cover: $(STAMP)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest tests/unit tests/integration tests/faults
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+
+format: $(STAMP)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info

@@ -1,0 +1,306 @@
+"""Every error and warning a user of overwinter can meet.
+
+The tree::
+
+    OverwinterError
+    ├── ConfigurationError (ValueError)     a setting that cannot work
+    ├── ActorError
+    │   ├── ActorStopped                    the receiver is gone
+    │   ├── MailboxFull                     tell_nowait found no room
+    │   ├── AskTimeout (TimeoutError)       no reply in time
+    │   ├── AskDeadlock                     an actor asked itself
+    │   ├── NameTaken                       two actors of one name
+    │   ├── MessageRefused (TypeError)      a message that is not plain data
+    │   └── RestartLimitReached             a supervisor gave up
+    ├── RuntimeClosed                       the runtime is not running
+    ├── PersistenceError
+    │   ├── SaveError
+    │   │   ├── SaveRejected (ValueError)   a value that cannot be stored; the old file is intact
+    │   │   ├── SaveFailed                  the disk said no; the old file is intact
+    │   │   └── SaveNotDurable              the new file is there, a power cut may undo it
+    │   ├── StateNotFound (FileNotFoundError)
+    │   ├── CorruptState                    a file that is not what was written
+    │   ├── SchemaTooNew                    a file of a later overwinter
+    │   ├── WorkspaceError                  a workspace that cannot be used
+    │   ├── AgentInUse                      one agent, one writer
+    │   ├── StaleState                      somebody else wrote meanwhile
+    │   ├── FlushTimeout (TimeoutError)     the disk is slower than the deadline
+    │   └── ForkedRuntime                   a forked child must not write
+    └── AgentError
+        ├── ToolError                       raise it in a tool to tell the model what went wrong
+        ├── ToolDefinitionError (TypeError) a function that cannot be a tool
+        ├── ModelError                      the model could not be asked
+        │   └── ModelUnavailable            … and neither could its fallbacks
+        ├── OutputInvalid                   the answer never had the shape asked for
+        ├── RunInterrupted                  the run was cut off; its state is saved
+        ├── RunPaused                       a limit was met; resume() goes on
+        ├── AgentPaused                     a paused run stands before this one
+        └── NothingToResume                 the last run had ended
+
+    OverwinterWarning (UserWarning)
+    ├── UnfinishedRun                       a new run begins where an old one was cut off
+    ├── SettingsChanged                     saved settings differ from the constructor's
+    ├── CorruptFileSetAside                 a damaged file was moved away and its predecessor used
+    └── PlatformLimitation                  something this system lacks
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "ActorError",
+    "ActorStopped",
+    "AgentError",
+    "AgentInUse",
+    "AgentPaused",
+    "AskDeadlock",
+    "AskTimeout",
+    "ConfigurationError",
+    "CorruptFileSetAside",
+    "CorruptState",
+    "FlushTimeout",
+    "ForkedRuntime",
+    "MailboxFull",
+    "MessageRefused",
+    "ModelError",
+    "ModelUnavailable",
+    "NameTaken",
+    "NothingToResume",
+    "OutputInvalid",
+    "OverwinterError",
+    "OverwinterWarning",
+    "PersistenceError",
+    "PlatformLimitation",
+    "RestartLimitReached",
+    "RunInterrupted",
+    "RunPaused",
+    "RuntimeClosed",
+    "SaveError",
+    "SaveFailed",
+    "SaveNotDurable",
+    "SaveRejected",
+    "SchemaTooNew",
+    "SettingsChanged",
+    "StaleState",
+    "StateNotFound",
+    "ToolDefinitionError",
+    "ToolError",
+    "UnfinishedRun",
+    "WorkspaceError",
+]
+
+
+class OverwinterError(Exception):
+    """The root of every error raised by overwinter."""
+
+
+class ConfigurationError(OverwinterError, ValueError):
+    """A setting cannot work; the message names it and says what would."""
+
+
+class ActorError(OverwinterError):
+    """The root of what can go wrong between actors."""
+
+
+class ActorStopped(ActorError):
+    """The actor has stopped, or stopped before it handled the message."""
+
+
+class MailboxFull(ActorError):
+    """The mailbox has no room; use ``tell``, which waits, or slow down."""
+
+
+class AskTimeout(ActorError, TimeoutError):
+    """No reply came in time; the message may still be handled."""
+
+
+class AskDeadlock(ActorError):
+    """An actor asked itself and would wait for ever; use ``tell`` or call the method."""
+
+
+class NameTaken(ActorError):
+    """A live actor of this runtime already has the name."""
+
+
+class MessageRefused(ActorError, TypeError):
+    """A message is neither a msgspec Struct, a dataclass, an enum nor plain data."""
+
+
+class RestartLimitReached(ActorError):
+    """An actor failed more often than its supervision policy allows."""
+
+
+class RuntimeClosed(OverwinterError):
+    """The runtime is not running; use it inside ``async with Runtime() as runtime:``."""
+
+
+class PersistenceError(OverwinterError):
+    """The root of what can go wrong between memory and disk."""
+
+
+class SaveError(PersistenceError):
+    """A save did not come about as it should; see the subclasses for what the disk holds now."""
+
+    def __init__(self, message: str, path: Path | str = "") -> None:
+        super().__init__(message)
+        self.path = str(path)
+
+
+class SaveRejected(SaveError, ValueError):
+    """A value cannot be stored and read back the same; ``field`` names it and the old file is intact."""
+
+    def __init__(self, message: str, path: Path | str = "", field: str = "") -> None:
+        super().__init__(message, path)
+        self.field = field
+
+
+class SaveFailed(SaveError):
+    """The disk refused the save; the old file is intact and the cause is chained."""
+
+
+class SaveNotDurable(SaveError):
+    """The new file is visible, but its folder could not be synced: a power cut may undo it."""
+
+
+class StateNotFound(PersistenceError, FileNotFoundError):
+    """There is no saved state at that path; run the agent with ``autosave=True`` or call ``save()`` first."""
+
+
+class CorruptState(PersistenceError):
+    """Neither the file nor its previous generation is what was written; the damaged ones were set aside."""
+
+
+class SchemaTooNew(PersistenceError):
+    """The file was written by a later overwinter; both versions are named. Upgrade to read it."""
+
+    def __init__(self, path: Path | str, found: int, supported: int) -> None:
+        super().__init__(
+            f"{path} has schema version {found}; this overwinter reads up to version {supported}. "
+            "Upgrade overwinter to open it; the file was left as it is."
+        )
+        self.path = str(path)
+        self.found = found
+        self.supported = supported
+
+
+class WorkspaceError(PersistenceError):
+    """The workspace cannot be created, read or written; the message says which folder and why."""
+
+
+class AgentInUse(PersistenceError):
+    """Another live runtime holds the agent; ``pid`` and ``host`` name it."""
+
+    def __init__(self, agent_name: str, *, pid: int, host: str, runtime_id: str) -> None:
+        super().__init__(
+            f"agent {agent_name!r} is in use by process {pid} on {host} (runtime {runtime_id}). "
+            "One agent has one writer: stop that one, wait with lease_timeout=, "
+            "or give this agent another agent_name or session."
+        )
+        self.agent_name = agent_name
+        self.pid = pid
+        self.host = host
+        self.runtime_id = runtime_id
+
+
+class StaleState(PersistenceError):
+    """The agent was written by somebody else since it was last held; call ``load()`` and go on."""
+
+
+class FlushTimeout(PersistenceError, TimeoutError):
+    """Not everything reached the disk before the deadline; it is still being tried."""
+
+
+class ForkedRuntime(PersistenceError):
+    """This process was forked from the runtime's; start a Runtime of its own here."""
+
+
+class AgentError(OverwinterError):
+    """The root of what can go wrong while an agent works."""
+
+
+class ToolError(AgentError):
+    """Raise this in a tool: the model is told its text and nothing else."""
+
+
+class ToolDefinitionError(AgentError, TypeError):
+    """A function cannot be made a tool; the message names the function and the parameter."""
+
+
+class ModelError(AgentError):
+    """The model could not be asked, or its reply not be read.
+
+    ``retryable`` tells whether the same request may succeed later, ``status_code`` is the HTTP status where
+    there was one, and ``retry_after`` is in seconds where the provider named a delay.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str = "",
+        retryable: bool = False,
+        status_code: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.model = model
+        self.retryable = retryable
+        self.status_code = status_code
+        self.retry_after = retry_after
+
+
+class ModelUnavailable(ModelError):
+    """The model and all its fallbacks failed; the last failure is chained."""
+
+
+class OutputInvalid(AgentError):
+    """The model's answer did not have the shape of ``output_type``, however often it was asked."""
+
+
+class RunInterrupted(AgentError):
+    """The run was interrupted; what was saved of it is on disk and ``resume()`` goes on from there."""
+
+    def __init__(self, message: str, run_id: str = "") -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
+class RunPaused(AgentError):
+    """The run stands at a limit; ``resume()`` with a higher one goes on from there."""
+
+    def __init__(self, message: str, run_id: str = "", limit: str = "") -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.limit = limit
+
+
+class AgentPaused(AgentError):
+    """A paused run stands before this one; call ``resume()``, ``cancel()``, or run with ``queue=True``."""
+
+
+class NothingToResume(AgentError):
+    """The last run had ended; start a new one with ``run(task)``."""
+
+
+class OverwinterWarning(UserWarning):
+    """The root of the warnings issued by overwinter."""
+
+
+class UnfinishedRun(OverwinterWarning):
+    """A new run begins although an earlier one was cut off."""
+
+
+class SettingsChanged(OverwinterWarning):
+    """The constructor's settings differ from the saved ones; the constructor's are used."""
+
+
+class CorruptFileSetAside(OverwinterWarning):
+    """A damaged file was moved to ``*.corrupt-<time>``; its previous generation is used."""
+
+
+class PlatformLimitation(OverwinterWarning):
+    """This system lacks something that a promise of overwinter rests on."""

@@ -1,0 +1,44 @@
+"""What every test shares: asyncio under anyio's plugin, and an error for whoever blocks the event loop."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from blockbuster import BlockBuster, BlockBusterFunction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def blocking_calls_fail(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A blocking call on the event loop raises ``BlockingError``, with fsync and open among them."""
+    if request.node.get_closest_marker("allow_blocking") is not None:
+        yield
+        return
+    guard = BlockBuster()
+    for name in ("fsync", "open"):
+        guard.functions[f"os.{name}"] = BlockBusterFunction(os, name)
+    # It reads the process's own memory of where it is, and no disk.
+    del guard.functions["os.getcwd"]
+    # litellm blocks the loop it runs on, which is why it has one to itself.
+    for function in guard.functions.values():
+        function.can_block_in("overwinter/agents/models/side_loop.py", "_live")
+    guard.activate()
+    try:
+        yield
+    finally:
+        guard.deactivate()
+
+
+@pytest.fixture
+def workspace_dir(tmp_path: Path) -> Path:
+    return tmp_path / "agent_workspace"
