@@ -1,0 +1,61 @@
+"""A JSON array that only grows, kept encoded, so that saving it again costs only what is new."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from overwinter.persistence.codec import encode_checked, pretty
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Fragments"]
+
+_BLOCK = 64 * 1024
+_LEVEL = 2  # an element of an array that is a member of the document
+
+
+class Fragments:
+    """The encoded elements of one array member of a document.
+
+    Elements are encoded and checked once. They are held in blocks of about 64 kB, so that a document of many
+    megabytes is handed to the writer as a few hundred pieces and never joined on the event loop.
+    """
+
+    __slots__ = ("_blocks", "_count", "_tail", "_tail_size", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._blocks: list[bytes] = []
+        self._tail: list[bytes] = []
+        self._tail_size = 0
+        self._count = 0
+
+    def update(self, elements: Sequence[Any]) -> None:
+        """Take in what *elements* has beyond the elements already held.
+
+        :raises SaveRejected: an element cannot be stored; ``field`` names it, as in ``conversation[3].content``.
+            Those before it are held.
+        """
+        for index in range(self._count, len(elements)):
+            element = elements[index]
+            encoded = encode_checked(element, what=f"{self.name}[{index}]", type=type(element))
+            self._append(pretty(encoded, _LEVEL))
+
+    def pieces(self, *, last: bool) -> list[bytes]:
+        """The member as text: its name, the elements, and a comma unless it is the ``last`` of the document."""
+        end = b"]\n" if last else b"],\n"
+        head = b'  "' + self.name.encode() + b'": ['
+        if not self._count:
+            return [head + end]
+        return [head, *self._blocks, *self._tail, b"\n  " + end]
+
+    def _append(self, text: bytes) -> None:
+        piece = (b",\n    " if self._count else b"\n    ") + text
+        self._count += 1
+        self._tail.append(piece)
+        self._tail_size += len(piece)
+        if self._tail_size >= _BLOCK:
+            self._blocks.append(b"".join(self._tail))
+            self._tail.clear()
+            self._tail_size = 0

@@ -1,0 +1,109 @@
+"""The operations of the system, and what is said about one that lacks some."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from overwinter.errors import PlatformLimitation
+from overwinter.persistence import FILES, FileOperations, probe_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="modes and links are those of POSIX")
+
+
+def test_a_new_file_is_its_owners_only_and_never_an_old_one(tmp_path: Path) -> None:
+    """P8: 0600, and nobody's link is followed."""
+    path = tmp_path / "new"
+    fd = FILES.open_new(path)
+    try:
+        assert not os.get_inheritable(fd)
+        assert FILES.write(fd, memoryview(b"abc")) == 3
+        FILES.fsync(fd)
+    finally:
+        FILES.close(fd)
+    assert FILES.read_bytes(path) == b"abc"
+    if sys.platform != "win32":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        FILES.open_new(path)
+
+
+@posix_only
+def test_a_link_in_the_place_of_a_new_file_is_not_followed(tmp_path: Path) -> None:
+    """P8: a tool cannot have the agent write elsewhere."""
+    (tmp_path / "trap").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match=r"File exists|symbolic link"):
+        FILES.open_new(tmp_path / "trap")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@posix_only
+def test_a_new_folder_is_its_owners_only(tmp_path: Path) -> None:
+    """P8: 0700."""
+    FILES.mkdir(tmp_path / "folder")
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o700
+
+
+def test_link_replace_rename_and_unlink_do_what_they_say(tmp_path: Path) -> None:
+    """P14: they are the system's own."""
+    one, two, three = tmp_path / "one", tmp_path / "two", tmp_path / "three"
+    one.write_text("1")
+    FILES.link(one, two)
+    with pytest.raises(FileExistsError):
+        FILES.link(one, two)
+    three.write_text("3")
+    FILES.replace(three, two)
+    assert (one.read_text(), two.read_text(), three.exists()) == ("1", "3", False)
+    FILES.rename_aside(one, three)
+    FILES.unlink(three)
+    assert sorted(tmp_path.iterdir()) == [two]
+
+
+def test_a_folder_is_synced_and_its_descriptor_closed_whatever_happens(tmp_path: Path) -> None:
+    """P16: no descriptor is left open."""
+    FILES.sync_folder(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        FileOperations(sync_folders=True).sync_folder(tmp_path / "missing")
+    FileOperations(sync_folders=False).sync_folder(tmp_path / "missing")
+
+
+class _NoFolderSync(FileOperations):
+    code = errno.EINVAL
+
+    def sync_folder(self, path: Path) -> None:
+        raise OSError(self.code, os.strerror(self.code))
+
+
+@posix_only
+def test_a_filesystem_that_can_sync_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    """P22: and nothing is said."""
+    assert probe_files(tmp_path).sync_folders
+
+
+@posix_only
+def test_a_filesystem_that_cannot_sync_a_folder_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P22: and used without."""
+    monkeypatch.setattr("overwinter.persistence.files.FileOperations.sync_folder", _NoFolderSync.sync_folder)
+    monkeypatch.setattr(FileOperations, "code", errno.EINVAL, raising=False)
+    with pytest.warns(PlatformLimitation, match="a power cut may undo the last ones"):
+        assert not probe_files(tmp_path).sync_folders
+    monkeypatch.setattr(FileOperations, "code", errno.EIO, raising=False)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        probe_files(tmp_path)
+
+
+def test_a_system_without_folder_sync_is_said_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P22: on Windows for one."""
+    monkeypatch.setattr(FileOperations.__init__, "__kwdefaults__", {"sync_folders": False})
+    with pytest.warns(PlatformLimitation):
+        assert not probe_files(tmp_path).sync_folders
