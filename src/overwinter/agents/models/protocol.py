@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ class ToolCall(Struct, frozen=True, omit_defaults=True):
     id: str
     name: str
     arguments: str = ""
-    provider: dict[str, Any] = field(default_factory=dict[str, Any])
+    provider: dict[str, Any] = {}
 
 
 class Message(Struct, omit_defaults=True):
@@ -39,7 +39,7 @@ class Message(Struct, omit_defaults=True):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
     name: str = ""
-    provider: dict[str, Any] = field(default_factory=dict[str, Any])
+    provider: dict[str, Any] = {}
 
 
 class ToolSpec(Struct, frozen=True):
@@ -63,7 +63,7 @@ class ModelRequest(Struct):
     temperature: float | None = None
     max_tokens: int | None = None
     output_schema: dict[str, Any] | None = None
-    args: dict[str, Any] = field(default_factory=dict[str, Any])
+    args: dict[str, Any] = {}
 
 
 class Usage(Struct, frozen=True):

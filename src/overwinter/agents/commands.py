@@ -1,0 +1,66 @@
+"""What an agent's actor is told: plain data, so that it could come from anywhere."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from overwinter.agents.budget import Budget
+
+__all__ = [
+    "AgentMessage",
+    "CancelRun",
+    "InterruptRun",
+    "LoadState",
+    "PauseRun",
+    "ResumeRun",
+    "RunTask",
+    "SaveNow",
+]
+
+
+class RunTask(msgspec.Struct, frozen=True):
+    """Run *task*; answered with a ``RunResult``. With ``queue`` it waits behind a paused run."""
+
+    task: str
+    run_id: str
+    streams: bool = False
+    queue: bool = False
+
+
+class ResumeRun(msgspec.Struct, frozen=True):
+    """Go on with the last run if it was cut off; answered with a ``RunResult``."""
+
+    run_id: str = ""
+    max_loops: int | None = None
+    budget: Budget | None = None
+    streams: bool = False
+
+
+class InterruptRun(msgspec.Struct, frozen=True):
+    """Interrupt that run, or withdraw it if it has not begun; answered when its state is saved."""
+
+    run_id: str
+    reason: str = "its caller was cancelled"
+
+
+class PauseRun(msgspec.Struct, frozen=True):
+    """Pause the run under way after its step."""
+
+
+class CancelRun(msgspec.Struct, frozen=True):
+    """Give up the run under way, or the one that is paused; answered when that is saved."""
+
+
+class SaveNow(msgspec.Struct, frozen=True):
+    """Save everything; answered with the path of the state file."""
+
+
+class LoadState(msgspec.Struct, frozen=True):
+    """Become what the state file says, the agent's own or the one at ``path``."""
+
+    path: str = ""
+
+
+AgentMessage: TypeAlias = RunTask | ResumeRun | InterruptRun | PauseRun | CancelRun | SaveNow | LoadState

@@ -1,0 +1,139 @@
+"""What happens while agents work, as it happens."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from overwinter.agents.models.protocol import Usage
+
+__all__ = [
+    "Event",
+    "ModelRetrying",
+    "ModelStarted",
+    "ReplyReceived",
+    "RunEnded",
+    "RunStarted",
+    "SaveFailing",
+    "Saved",
+    "StreamRestarted",
+    "TextDelta",
+    "ToolFinished",
+    "ToolStarted",
+]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """The root of all events; ``kind`` is the name in lower case for logs and wires."""
+
+    kind: ClassVar[str] = "event"
+
+    agent_name: str
+    run_id: str = ""
+    loop: int = 0
+
+
+class RunStarted(Event, frozen=True, kw_only=True):
+    """A run began, or went on (``resumed``)."""
+
+    kind: ClassVar[str] = "run_started"
+
+    task: str
+    resumed: bool = False
+
+
+class ModelStarted(Event, frozen=True, kw_only=True):
+    """The model is being asked; ``loop`` is the number of the step, from 1."""
+
+    kind: ClassVar[str] = "model_started"
+
+
+class TextDelta(Event, frozen=True, kw_only=True):
+    """A piece of the model's text, in order; sent only to those who stream."""
+
+    kind: ClassVar[str] = "text_delta"
+
+    text: str
+
+
+class StreamRestarted(Event, frozen=True, kw_only=True):
+    """What was streamed of this step is void: the model is asked again."""
+
+    kind: ClassVar[str] = "stream_restarted"
+
+
+class ModelRetrying(Event, frozen=True, kw_only=True):
+    """A model call failed and is tried again after ``delay`` seconds, perhaps on another ``model``."""
+
+    kind: ClassVar[str] = "model_retrying"
+
+    model: str
+    attempt: int
+    delay: float
+    error: str
+
+
+class ReplyReceived(Event, frozen=True, kw_only=True):
+    """The model answered."""
+
+    kind: ClassVar[str] = "reply_received"
+
+    text: str
+    tool_calls: tuple[str, ...]
+    usage: Usage
+
+
+class ToolStarted(Event, frozen=True, kw_only=True):
+    """A tool begins; ``arguments`` is the model's JSON."""
+
+    kind: ClassVar[str] = "tool_started"
+
+    call_id: str
+    tool: str
+    arguments: str
+
+
+class ToolFinished(Event, frozen=True, kw_only=True):
+    """A tool ended, or failed and the model is told why."""
+
+    kind: ClassVar[str] = "tool_finished"
+
+    call_id: str
+    tool: str
+    ok: bool
+    output: str
+    seconds: float
+
+
+class Saved(Event, frozen=True, kw_only=True):
+    """A file of the agent is on disk."""
+
+    kind: ClassVar[str] = "saved"
+
+    path: str
+    bytes: int
+    sequence: int
+
+
+class SaveFailing(Event, frozen=True, kw_only=True):
+    """A file of the agent could not be saved; the old one stays and saving is tried again."""
+
+    kind: ClassVar[str] = "save_failing"
+
+    path: str
+    error: str
+
+
+class RunEnded(Event, frozen=True, kw_only=True):
+    """A run ended: ``status`` is finished, paused, failed or interrupted.
+
+    ``result`` is the :class:`~overwinter.RunResult` of a finished or paused run, otherwise ``None``.
+    """
+
+    kind: ClassVar[str] = "run_ended"
+
+    status: str
+    stop_reason: str = ""
+    error: str = ""
+    result: Any = None

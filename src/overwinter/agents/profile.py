@@ -1,0 +1,210 @@
+"""Who an agent is: its settings, checked, and what is made of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from overwinter.agents.budget import Budget
+from overwinter.agents.models.litellm_model import LiteLLMModel
+from overwinter.agents.models.retry import RetryPolicy
+from overwinter.agents.output import OutputFormat
+from overwinter.agents.toolbox import Toolbox
+from overwinter.errors import ConfigurationError, SaveRejected
+from overwinter.persistence.codec import encode_checked
+from overwinter.persistence.names import agent_id_for, storable_name
+from overwinter.persistence.secrets import redact, reveal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from overwinter.agents.models.protocol import Model
+    from overwinter.agents.tools import Tool
+
+__all__ = ["Durability", "Profile", "Settings"]
+
+OutputT = TypeVar("OutputT")
+
+Durability = Literal["exit", "async", "sync"]
+
+_LOOPS_WITH_TOOLS = 25
+# What a loaded state file may give back where the constructor was silent.
+_TAKEN_FROM_FILE = (
+    "agent_description",
+    "system_prompt",
+    "max_loops",
+    "stopping_token",
+    "temperature",
+    "max_tokens",
+)
+
+
+class Settings(msgspec.Struct, kw_only=True):
+    """The constructor settings of an agent that are plain data."""
+
+    agent_name: str
+    session: str = ""
+    agent_id: str = ""
+    agent_description: str = ""
+    model_name: str = ""
+    fallback_models: tuple[str, ...] = ()
+    system_prompt: str = ""
+    max_loops: int | Literal["auto"] | None = None
+    stopping_token: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    autosave: bool = False
+    durability: Durability = "async"
+    verbose: bool = False
+    tool_timeout: float | None = None
+    output_retries: int = 2
+    lease_timeout: float = 0.0
+    budget: Budget | None = None
+
+
+class Profile(Generic[OutputT]):
+    """The settings of one agent with its tools, models and functions.
+
+    Everything is checked here, so that a wrong setting fails where it was written and not in the middle of a run.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        output_type: type[OutputT],
+        tools: Iterable[Tool[..., Any] | Callable[..., Any]],
+        model: Model | None,
+        fallback_models: Sequence[str | Model],
+        stopping_condition: Callable[[str], bool] | None,
+        model_args: Mapping[str, Any],
+        retry: RetryPolicy | None,
+    ) -> None:
+        _check(settings)
+        if not settings.agent_id:
+            settings.agent_id = agent_id_for(settings.agent_name, settings.session)
+        self.settings = settings
+        self.toolbox = Toolbox(tools, timeout=settings.tool_timeout)
+        self.models = _models(settings, model, fallback_models)
+        settings.model_name = settings.model_name or self.models[0].name
+        settings.fallback_models = tuple(fallback.name for fallback in self.models[1:])
+        self.output: OutputFormat[OutputT] = OutputFormat(output_type)
+        self.stopping_condition = stopping_condition
+        self.model_args = dict(model_args)
+        self.retry = retry or RetryPolicy()
+        self._members = self._encode()
+
+    @property
+    def name(self) -> str:
+        """The agent's name."""
+        return self.settings.agent_name
+
+    @property
+    def agent_id(self) -> str:
+        """The agent's id, a UUID."""
+        return self.settings.agent_id
+
+    @property
+    def system_prompt(self) -> str:
+        """What the model is told first: the prompt, and the shape its answer is to have."""
+        parts = (self.settings.system_prompt, self.output.instruction)
+        return "\n\n".join(part for part in parts if part)
+
+    @property
+    def runs_until_answered(self) -> bool:
+        """A run ends when the model answers without calling a tool."""
+        return bool(len(self.toolbox)) or self.settings.max_loops == "auto"
+
+    @property
+    def max_loops(self) -> int | None:
+        """Model calls that a run may make, or ``None`` for no limit."""
+        if self.settings.max_loops == "auto":
+            return None
+        return self.settings.max_loops or (_LOOPS_WITH_TOOLS if len(self.toolbox) else 1)
+
+    @property
+    def request_args(self) -> dict[str, Any]:
+        """The provider's settings with every secret revealed; never stored."""
+        revealed: dict[str, Any] = reveal(self.model_args)
+        return revealed
+
+    @property
+    def encoded(self) -> bytes:
+        """Every setting as one JSON object, credentials redacted."""
+        return self._members
+
+    def adopt(self, saved: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Take from a saved configuration what the constructor left open.
+
+        Returns what differs all the same, as ``{setting: (saved, used)}``: there the constructor wins.
+        """
+        differing: dict[str, tuple[Any, Any]] = {}
+        defaults = Settings(agent_name="")
+        for name in _TAKEN_FROM_FILE:
+            ours, theirs = getattr(self.settings, name), saved.get(name)
+            if theirs in (None, "") or ours == theirs:
+                continue
+            if ours == getattr(defaults, name):
+                setattr(self.settings, name, theirs)
+            else:
+                differing[name] = (theirs, ours)
+        if saved.get("model_name") not in (None, "", self.settings.model_name):
+            differing["model_name"] = (saved["model_name"], self.settings.model_name)
+        self._members = self._encode()
+        return differing
+
+    def _encode(self) -> bytes:
+        condition = self.stopping_condition
+        described = {
+            **msgspec.to_builtins(self.settings),
+            "agent_name": storable_name(self.settings.agent_name),
+            "session": storable_name(self.settings.session),
+            "agent_id": storable_name(self.settings.agent_id),
+            "output_type": self.output.name,
+            "output_schema": self.output.schema,
+            "stopping_condition": None
+            if condition is None
+            else getattr(condition, "__qualname__", repr(condition)),
+            "model_args": redact(self.model_args),
+            "retry": msgspec.to_builtins(self.retry),
+            "tools": self.toolbox.describe(),
+        }
+        try:
+            return encode_checked(_listed(described), what="agent")
+        except SaveRejected as error:
+            raise ConfigurationError(f"a setting of agent {self.name!r} cannot be stored: {error}") from error
+
+
+def _check(settings: Settings) -> None:
+    try:
+        msgspec.convert(msgspec.to_builtins(settings), Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(
+            f"a setting of agent {settings.agent_name!r} is not valid: {error}"
+        ) from error
+    loops = settings.max_loops
+    if isinstance(loops, int) and loops < 1:
+        raise ConfigurationError(f"max_loops is {loops}; give 1 or more, 'auto', or None")
+    for name in ("tool_timeout", "lease_timeout"):
+        value = getattr(settings, name)
+        if value is not None and value < 0:
+            raise ConfigurationError(f"{name} is {value}; give seconds, 0 or more")
+
+
+def _models(settings: Settings, model: Model | None, fallbacks: Sequence[str | Model]) -> tuple[Model, ...]:
+    if model is None and not settings.model_name:
+        raise ConfigurationError(
+            f"agent {settings.agent_name!r} has no model; pass model_name='gpt-4o-mini' (any litellm name) or model="
+        )
+    first = LiteLLMModel(settings.model_name) if model is None else model
+    return (first, *(LiteLLMModel(one) if isinstance(one, str) else one for one in fallbacks))
+
+
+def _listed(value: Any) -> Any:
+    """*value* with tuples as lists, which is what JSON gives back."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, (list, tuple)):
+        return [_listed(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value

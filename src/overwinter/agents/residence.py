@@ -1,0 +1,117 @@
+"""Where an agent lives: on the runtime it was spawned on, or on a private one while calls are in flight."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, Lock
+
+from overwinter.errors import AgentInUse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from overwinter.agents.commands import AgentMessage
+    from overwinter.agents.runtime import Runtime
+    from overwinter.runtime import ActorRef
+
+__all__ = ["Home", "Residence"]
+
+
+class Home:
+    """A runtime, and the reference of the agent's actor there."""
+
+    __slots__ = ("ref", "runtime")
+
+    def __init__(self, runtime: Runtime, ref: ActorRef[AgentMessage]) -> None:
+        self.runtime = runtime
+        self.ref = ref
+
+
+class Residence:
+    """Finds the agent a home for each call.
+
+    The calls in flight on an agent that was spawned nowhere share one private runtime, which opens with the first
+    and closes, flushed, with the last of them.
+    """
+
+    def __init__(
+        self,
+        make_runtime: Callable[[], Runtime],
+        move_in: Callable[[Runtime], Awaitable[ActorRef[AgentMessage]]],
+    ) -> None:
+        self._make_runtime = make_runtime
+        self._move_in = move_in
+        self._gate: Lock | None = None
+        self._spawned: Home | None = None
+        self._private: Home | None = None
+        self._guests = 0
+
+    @property
+    def spawned(self) -> Home | None:
+        """Where the agent was spawned, if it was."""
+        return self._spawned
+
+    @property
+    def vacant(self) -> bool:
+        """Whether the agent lives nowhere at present."""
+        return self._spawned is None and self._private is None
+
+    async def settle(self, runtime: Runtime, *, name: str) -> ActorRef[AgentMessage]:
+        """Make *runtime* the agent's home.
+
+        :raises AgentInUse: it lives elsewhere in this process.
+        """
+        import os
+        import socket
+
+        there = self._spawned or self._private
+        if there is not None:
+            raise AgentInUse(name, pid=os.getpid(), host=socket.gethostname(), runtime_id=there.runtime.id)
+        ref = await self._move_in(runtime)
+        self._spawned = Home(runtime, ref)
+        return ref
+
+    def leave(self, runtime: Runtime) -> None:
+        """*runtime* is no home any more."""
+        if self._spawned is not None and self._spawned.runtime is runtime:
+            self._spawned = None
+
+    @asynccontextmanager
+    async def at_home(self) -> AsyncGenerator[Home]:
+        """A home for the length of the block. Cancelled or not, a private one is closed by whoever leaves last."""
+        if self._spawned is not None:
+            yield self._spawned
+            return
+        home = await self._enter()
+        try:
+            yield home
+        finally:
+            with CancelScope(shield=True):
+                await self._exit()
+
+    async def _enter(self) -> Home:
+        self._gate = self._gate or Lock()
+        async with self._gate:
+            if self._private is None:
+                runtime = self._make_runtime()
+                await runtime.open()
+                try:
+                    self._private = Home(runtime, await self._move_in(runtime))
+                except BaseException:
+                    with CancelScope(shield=True):
+                        await runtime.aclose()
+                    raise
+            self._guests += 1
+            return self._private
+
+    async def _exit(self) -> None:
+        assert self._gate is not None
+        # Counted before anything can be cancelled, so that a guest who leaves is always gone.
+        self._guests -= 1
+        async with self._gate:
+            if self._guests or self._private is None:
+                return
+            home, self._private = self._private, None
+            await home.runtime.aclose()

@@ -1,0 +1,75 @@
+"""What a run hands back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, cast
+
+from overwinter.errors import RunPaused
+
+if TYPE_CHECKING:
+    from overwinter.agents.models.protocol import Usage
+
+__all__ = ["RunResult"]
+
+OutputT = TypeVar("OutputT")
+
+
+class RunResult(Generic[OutputT]):
+    """The outcome of one run.
+
+    :ivar status: ``"finished"``, or ``"paused"`` when a limit was met.
+    :ivar text: the model's last text.
+    :ivar stop_reason: why it ended: ``"answered"``, ``"max_loops"``, ``"stopping_condition"``,
+        ``"stopping_token"``; of a paused run the limit: ``"max_loops"``, ``"tokens"``, ``"cost"``, ``"seconds"``
+        or ``"pause"``.
+    :ivar usage: tokens and US dollars that this run spent, over all its resumptions.
+    :ivar loop_count: model calls that this run made.
+    """
+
+    __slots__ = ("_output", "agent_name", "loop_count", "run_id", "status", "stop_reason", "text", "usage")
+
+    def __init__(
+        self,
+        *,
+        agent_name: str,
+        run_id: str,
+        status: Literal["finished", "paused"],
+        stop_reason: str,
+        text: str,
+        usage: Usage,
+        loop_count: int,
+        output: OutputT | None = None,
+    ) -> None:
+        self.agent_name = agent_name
+        self.run_id = run_id
+        self.status = status
+        self.stop_reason = stop_reason
+        self.text = text
+        self.usage = usage
+        self.loop_count = loop_count
+        self._output = output
+
+    @property
+    def output(self) -> OutputT:
+        """The answer in the type asked for with ``output_type``.
+
+        :raises RunPaused: the run has not finished; the error names the limit.
+        """
+        if self.status == "paused":
+            raise RunPaused(
+                f"run {self.run_id} of agent {self.agent_name!r} is paused at its limit {self.stop_reason!r} after "
+                f"{self.loop_count} loops; raise the limit and call resume(), for example "
+                "`await agent.resume(max_loops=...)`.",
+                run_id=self.run_id,
+                limit=self.stop_reason,
+            )
+        return cast("OutputT", self._output)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return (
+            f"RunResult({self.agent_name!r}, {self.status}, {self.stop_reason!r}, "
+            f"loop_count={self.loop_count}, run_id={self.run_id!r}, text={self.text[:60]!r})"
+        )

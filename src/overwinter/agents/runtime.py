@@ -1,0 +1,257 @@
+"""The runtime that users hold: actors, agents, and the storage that saves them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast, overload
+
+import msgspec
+from anyio import CancelScope, CapacityLimiter, Lock, create_task_group
+
+from overwinter.agents.agent import Agent
+from overwinter.agents.hub import EventHub
+from overwinter.agents.signals import signals_cancel
+from overwinter.errors import NothingToResume, OverwinterError, RuntimeClosed, StateNotFound
+from overwinter.persistence.snapshot import Snapshot
+from overwinter.persistence.storage import PersistenceStatistics, Storage
+from overwinter.persistence.workspace import Workspace
+from overwinter.runtime import Actor, ActorRef, ActorSystem, SystemStatistics
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from random import Random
+    from types import TracebackType
+    from typing import Self
+
+    from overwinter.agents.commands import AgentMessage
+    from overwinter.agents.events import Event
+    from overwinter.agents.results import RunResult
+    from overwinter.agents.signals import SignalWatch
+    from overwinter.persistence import FileOperations
+    from overwinter.runtime import Clock, Supervision
+
+__all__ = ["Runtime", "RuntimeStatistics"]
+
+MessageT = TypeVar("MessageT")
+T = TypeVar("T")
+
+_TOOL_THREADS = 64
+_SAVE_TIME = 10.0
+
+
+class RuntimeStatistics(SystemStatistics, frozen=True, kw_only=True):
+    """How a runtime is doing: its actors, how many of them are agents, and what its disk does."""
+
+    agents: int
+    persistence: PersistenceStatistics
+
+
+class Runtime(ActorSystem):
+    """Actors and agents under one roof, with one writer that saves them all.
+
+    Use it as ``async with Runtime() as runtime:``. Leaving the block stops everything: runs get a grace and are then
+    interrupted, every agent is saved, and what waits for the disk is written, each within its time. An exception or a
+    cancellation of the block does the same.
+
+    :param workspace_dir: where the agents' folders are; by default the environment variable ``WORKSPACE_DIR``, then
+        ``agent_workspace`` in the current directory. Nothing is created before something is saved.
+    :param run_grace: seconds that a run may go on when its agent is stopped, before it is interrupted.
+    :param shutdown_timeout: seconds after which what still has not stopped is cancelled.
+    :param handle_signals: make Ctrl-C and SIGTERM cancel the block, and end the program once all is saved. Without it
+        the runtime touches no signal.
+    :param tool_threads: how many synchronous tools may run at once.
+    :param files: the operations on files, for tests.
+    """
+
+    def __init__(
+        self,
+        workspace_dir: str | os.PathLike[str] | None = None,
+        *,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        run_grace: float = 1.0,
+        shutdown_timeout: float = 30.0,
+        mailbox_capacity: int | None = 1024,
+        handle_signals: bool = False,
+        tool_threads: int = _TOOL_THREADS,
+        files: FileOperations | None = None,
+    ) -> None:
+        super().__init__(
+            clock=clock,
+            random=random,
+            shutdown_timeout=shutdown_timeout,
+            # What an interruption may take: the run's own end, and the disk's deadline.
+            patience=run_grace + _SAVE_TIME,
+            mailbox_capacity=mailbox_capacity,
+        )
+        self.workspace = Workspace(workspace_dir)
+        self.run_grace = run_grace
+        self.tool_limiter = CapacityLimiter(tool_threads)
+        self._hub = EventHub()
+        # The writer lives in a system of its own, which outlives every actor that may have something to save.
+        self._writers = ActorSystem(clock=clock, random=random, shutdown_timeout=shutdown_timeout)
+        self._storage = Storage(self.workspace, clock=self.clock, files=files)
+        self._storage_opened = False
+        self._gate = Lock()
+        self._agents: set[Agent[Any]] = set()
+        self._handle_signals = handle_signals
+        self._signal_scope: CancelScope | None = None
+        self._signals: AbstractContextManager[SignalWatch] | None = None
+        self._watch: SignalWatch | None = None
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        if self._handle_signals:
+            self._signal_scope = CancelScope().__enter__()
+            self._signals = signals_cancel(self._signal_scope.cancel)
+            self._watch = self._signals.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        swallowed = False
+        if self._signal_scope is not None and self._signals is not None:
+            self._signals.__exit__(None, None, None)
+            swallowed = bool(self._signal_scope.__exit__(kind, error, traceback))
+        result = await super().__aexit__(
+            None if swallowed else kind, None if swallowed else error, None if swallowed else traceback
+        )
+        if self._watch is not None:
+            self._watch.raise_received()
+        return swallowed or result
+
+    @overload
+    async def spawn(self, actor: Agent[Any]) -> ActorRef[AgentMessage]: ...
+
+    @overload
+    async def spawn(
+        self,
+        actor: Actor[MessageT] | Callable[[], Actor[MessageT]],
+        *,
+        name: str | None = None,
+        supervision: Supervision = ...,
+        mailbox_capacity: int | None = ...,
+    ) -> ActorRef[MessageT]: ...
+
+    async def spawn(
+        self, actor: Agent[Any] | Actor[Any] | Callable[[], Actor[Any]], **settings: Any
+    ) -> ActorRef[Any]:
+        """Start an agent or an actor here and return a reference to it.
+
+        An agent's folder is claimed now (with ``autosave=True``), what its model needs is loaded, and its calls go
+        through its mailbox on this runtime from now on. For plain actors see :meth:`ActorSystem.spawn`.
+
+        :raises AgentInUse: another process, or another runtime of this one, holds the agent.
+        :raises RuntimeClosed: the runtime is not running.
+
+        Cancelled, nothing of it stays behind.
+        """
+        if not _is_agent(actor):
+            return await self.spawn_actor(cast("Actor[Any]", actor), **settings)
+        ref = await actor.join(self)
+        self._agents.add(actor)
+        return ref
+
+    async def spawn_actor(
+        self, actor: Actor[MessageT] | Callable[[], Actor[MessageT]], **settings: Any
+    ) -> ActorRef[MessageT]:
+        """:meth:`spawn` for plain actors only."""
+        return await super().spawn(actor, **settings)
+
+    async def stop(
+        self,
+        ref: Agent[Any] | ActorRef[Any] | None = None,
+        *,
+        drain: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> None:
+        """Stop one agent or actor, saved, or without ``ref`` all of them; the runtime then takes no more.
+
+        Returns when that is done. An agent that does not live here is left alone. See :meth:`ActorRef.stop`.
+        """
+        if isinstance(ref, Agent):
+            ref = ref.reference_on(self)
+            if ref is None:
+                return
+        await super().stop(ref, drain=drain, timeout=timeout)
+
+    async def _aclose(self) -> None:
+        try:
+            await super()._aclose()
+        finally:
+            await self._storage.aclose()
+            await self._writers.aclose()
+
+    async def storage(self) -> Storage:
+        """The storage of this runtime, opened with its first use.
+
+        :raises WorkspaceError: the workspace cannot be used.
+        :raises RuntimeClosed: the runtime is not running.
+        """
+        if not self.running:
+            raise RuntimeClosed(
+                "the runtime is not running; use it inside `async with Runtime() as runtime:`"
+            )
+        async with self._gate:
+            if not self._storage_opened:
+                await self._writers.open()
+                await self._storage.open(self._writers)
+                self._storage_opened = True
+        return self._storage
+
+    async def snapshot(self, name: str, *, type: type[T], default: T, session: str = "") -> Snapshot[T]:  # noqa: A002
+        """A value that a plain actor keeps on disk, loaded if it was saved before; see :class:`Snapshot`.
+
+        :raises AgentInUse: it is open elsewhere.
+        """
+        storage = await self.storage()
+        return await Snapshot[T].open(storage, name, type=type, default=default, session=session)
+
+    async def resume_all(self) -> dict[str, RunResult[Any] | OverwinterError]:
+        """Resume, all at once, every agent of this runtime whose last run was cut off.
+
+        Returns, by ``agent_id``, the result of each, or the error with which it ended; agents with nothing to resume
+        are left out. Cancelling it interrupts what it resumed.
+        """
+        outcomes: dict[str, RunResult[Any] | OverwinterError] = {}
+
+        async def resume(agent: Agent[Any]) -> None:
+            try:
+                outcomes[agent.agent_id] = await agent.resume()
+            except (NothingToResume, StateNotFound):
+                return
+            except OverwinterError as error:
+                outcomes[agent.agent_id] = error
+
+        async with create_task_group() as tasks:
+            for agent in self.agents:
+                tasks.start_soon(resume, agent)
+        return outcomes
+
+    @property
+    def agents(self) -> tuple[Agent[Any], ...]:
+        """The agents that live here, in no order."""
+        self._agents = {agent for agent in self._agents if agent.reference_on(self) is not None}
+        return tuple(self._agents)
+
+    def watch(self, watcher: Callable[[Event], None]) -> Callable[[], None]:
+        """Call *watcher* on the event loop with each event of each agent here; returns what ends that."""
+        return self._hub.watch(watcher)
+
+    def publish(self, event: Event) -> None:
+        """Hand an event to all who watch."""
+        self._hub.publish(event)
+
+    def statistics(self) -> RuntimeStatistics:
+        """How this runtime is doing, at this moment."""
+        return RuntimeStatistics(
+            **msgspec.structs.asdict(super().statistics()),
+            agents=len(self.agents),
+            persistence=self._storage.statistics(),
+        )
+
+
+def _is_agent(candidate: object) -> TypeGuard[Agent[Any]]:
+    return isinstance(candidate, Agent)

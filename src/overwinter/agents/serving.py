@@ -1,0 +1,126 @@
+"""How one run is carried through: begun, looped, ended, saved, answered."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from overwinter.agents import events
+from overwinter.agents.deadline import deadline
+from overwinter.agents.loop import Loop
+from overwinter.agents.results import RunResult
+from overwinter.errors import AskDeadlock, RunInterrupted
+
+if TYPE_CHECKING:
+    from overwinter.agents.loop import Ending
+    from overwinter.agents.stage import Stage
+    from overwinter.agents.state import AgentState
+    from overwinter.agents.ticket import Ticket
+
+__all__ = ["RunServer", "refuse_to_wait_for_itself"]
+
+#: The agents (their states) within whose runs the code that runs is: a tool's, above all.
+_at_work: ContextVar[frozenset[int]] = ContextVar("overwinter_at_work", default=frozenset())
+
+_SAVE_LIMIT = 10.0  # seconds that the end of a run waits for the disk
+
+
+def refuse_to_wait_for_itself(state: AgentState, name: str) -> None:
+    """Raise ``AskDeadlock`` when the code that runs is part of a run of that very agent."""
+    if id(state) in _at_work.get():
+        raise AskDeadlock(
+            f"agent {name!r} was asked to run by one of its own tools, and would wait for itself for ever; give the "
+            "task to another agent"
+        )
+
+
+class RunServer:
+    """Carries an agent's runs through, one at a time."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    async def ended_idle(self) -> None:
+        """Save an ending that no run under way brought about."""
+        await self._save_ending(wait=True)
+
+    async def serve(self, ticket: Ticket) -> None:
+        """Run it to its end, whatever that is, save, and answer."""
+        stage, state = self._stage, self._stage.state
+        _at_work.set(_at_work.get() | {id(state)})
+        if ticket.resumed:
+            state.go_on()
+        else:
+            state.begin(ticket.run_id, stage.now())
+        stage.emit(events.RunStarted, task=state.task, resumed=ticket.resumed)
+        ticket.loop = Loop(stage, streams=ticket.streams, max_loops=ticket.max_loops, budget=ticket.budget)
+        ending: Ending | None = None
+        try:
+            with ticket.scope:
+                await stage.profile.models[0].prepare()
+                ending = await ticket.loop.run()
+        except Exception as error:  # noqa: BLE001 - whatever ended the run is its caller's to hear
+            await self._failed(ticket, error)
+        except BaseException:
+            # The event loop is going down around us; what can still be saved is.
+            await self._interrupted(ticket, "the event loop was stopped")
+            raise
+        else:
+            if ending is None:
+                await self._interrupted(ticket, ticket.reason)
+            else:
+                await self._ended(ticket, ending)
+
+    async def _ended(self, ticket: Ticket, ending: Ending) -> None:
+        stage, state = self._stage, self._stage.state
+        state.end(ending.status, stage.now(), stop_reason=ending.stop_reason)
+        assert state.run is not None
+        result: RunResult[object] = RunResult(
+            agent_name=stage.profile.name,
+            run_id=ticket.run_id,
+            status=ending.status,
+            stop_reason=ending.stop_reason,
+            text=state.last_text,
+            usage=state.run.usage,
+            loop_count=state.loop_count,
+            output=ending.output,
+        )
+        await self._save_ending(wait=False)
+        stage.emit(events.RunEnded, status=ending.status, stop_reason=ending.stop_reason, result=result)
+        ticket.reply.complete(result)
+
+    async def _failed(self, ticket: Ticket, error: Exception) -> None:
+        stage = self._stage
+        text = stage.scrub(f"{type(error).__name__}: {error}")
+        stage.state.end("failed", stage.now(), error=text)
+        await self._save_ending(wait=True)
+        stage.emit(events.RunEnded, status="failed", error=text)
+        error.add_note(self._where_it_stands())
+        ticket.reply.fail(error)
+
+    async def _interrupted(self, ticket: Ticket, reason: str) -> None:
+        stage = self._stage
+        stage.state.end("interrupted", stage.now(), error=reason)
+        await self._save_ending(wait=True)
+        stage.emit(events.RunEnded, status="interrupted", error=reason)
+        ticket.reply.fail(
+            RunInterrupted(
+                f"run {ticket.run_id} of agent {stage.profile.name!r} was interrupted: {reason}. "
+                f"{self._where_it_stands()}",
+                ticket.run_id,
+            )
+        )
+
+    async def _save_ending(self, *, wait: bool) -> None:
+        if self._stage.saving is not None:
+            with deadline(self._stage.clock, _SAVE_LIMIT, shield=True):
+                await self._stage.saving.run_ended(wait=wait)
+
+    def _where_it_stands(self) -> str:
+        saving = self._stage.saving
+        if saving is None:
+            return "Nothing of it was saved (autosave is off); resume() goes on from memory while this object lives."
+        path = saving.folder.state_path
+        if saving.failing:
+            return f"It could not be saved: {saving.failing} {path} holds what was saved before; resume() goes on."
+        return f"It is saved in {path}; resume() goes on from there."

@@ -1,0 +1,69 @@
+"""What a run works with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from random import Random
+
+    from anyio import CapacityLimiter
+
+    from overwinter.agents.events import Event
+    from overwinter.agents.profile import Profile
+    from overwinter.agents.saving import Saving
+    from overwinter.agents.state import AgentState
+    from overwinter.runtime import Clock
+
+__all__ = ["Stage"]
+
+
+class Stage:
+    """One agent on the runtime where it works: who it is, what it knows, and what surrounds it.
+
+    ``saving`` is ``None`` while nothing of the agent is saved.
+    """
+
+    __slots__ = ("clock", "limiter", "profile", "publish", "random", "saving", "state", "workspace_dir")
+
+    def __init__(
+        self,
+        *,
+        profile: Profile[Any],
+        state: AgentState,
+        clock: Clock,
+        random: Random,
+        limiter: CapacityLimiter,
+        workspace_dir: Path,
+        publish: Callable[[Event], None],
+        saving: Saving | None = None,
+    ) -> None:
+        self.profile = profile
+        self.state = state
+        self.clock = clock
+        self.random = random
+        self.limiter = limiter
+        self.workspace_dir = workspace_dir
+        self.publish = publish
+        self.saving = saving
+
+    def emit(self, event: type[Event], **fields: Any) -> None:
+        """Publish an event of the current run."""
+        state = self.state
+        fields.setdefault("loop", state.loop_count)
+        self.publish(event(agent_name=self.profile.name, run_id=state.run_id, **fields))
+
+    def now(self) -> str:
+        """The time, ISO 8601 in UTC."""
+        return self.clock.now().isoformat()
+
+    def scrub(self, text: str) -> str:
+        """*text*, which may quote a provider, without the credentials it may hold, and fit to be stored."""
+        import os
+
+        from overwinter.persistence.secrets import credential_values, scrub
+
+        storable = text.encode("utf-8", "replace").decode("utf-8")
+        return scrub(storable, credential_values(self.profile.model_args, os.environ))

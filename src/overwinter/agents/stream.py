@@ -1,0 +1,48 @@
+"""A run as a stream of its events."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from overwinter.agents.events import RunEnded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+
+    from overwinter.agents.events import Event
+
+__all__ = ["stream_events"]
+
+
+async def stream_events(
+    run: Callable[[], Coroutine[Any, Any, object]],
+    watch: Callable[[Callable[[Event], None]], Callable[[], None]],
+    run_id: str,
+) -> AsyncGenerator[Event, None]:
+    """Yield the events of one run as they happen, and raise what the run raises.
+
+    Closing the generator early, or cancelling whoever iterates, cancels the run and waits until it is saved.
+    """
+    queue: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def put(event: Event) -> None:
+        if event.run_id == run_id:
+            queue.put_nowait(event)
+
+    unwatch = watch(put)
+    task = asyncio.create_task(run())
+    task.add_done_callback(lambda _: queue.put_nowait(None))
+    try:
+        while (event := await queue.get()) is not None:
+            yield event
+            if isinstance(event, RunEnded):
+                break
+        await task
+    finally:
+        unwatch()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # it was raised above, or nobody is left to raise it to
