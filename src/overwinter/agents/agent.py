@@ -348,6 +348,10 @@ class Agent(Generic[OutputT]):
         await self._profile.models[0].prepare()
         return await self._residence.settle(runtime, name=self.agent_name)
 
+    def leave(self, runtime: Runtime) -> None:
+        """*runtime* is no home any more; what a runtime says when it closes."""
+        self._residence.leave(runtime)
+
     def reference_on(self, runtime: Runtime) -> ActorRef[AgentMessage] | None:
         """The reference of the agent's actor, if it was spawned on *runtime* and lives there still."""
         home = self._residence.spawned

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import msgspec
 
 from overwinter.agents.budget import Budget
-from overwinter.agents.models.litellm_model import LiteLLMModel
 from overwinter.agents.models.retry import RetryPolicy
 from overwinter.agents.output import OutputFormat
 from overwinter.agents.toolbox import Toolbox
@@ -197,8 +196,14 @@ def _models(settings: Settings, model: Model | None, fallbacks: Sequence[str | M
         raise ConfigurationError(
             f"agent {settings.agent_name!r} has no model; pass model_name='gpt-4o-mini' (any litellm name) or model="
         )
-    first = LiteLLMModel(settings.model_name) if model is None else model
-    return (first, *(LiteLLMModel(one) if isinstance(one, str) else one for one in fallbacks))
+    first = _by_name(settings.model_name) if model is None else model
+    return (first, *(_by_name(one) if isinstance(one, str) else one for one in fallbacks))
+
+
+def _by_name(name: str) -> Model:
+    from overwinter.agents.models.litellm_model import LiteLLMModel
+
+    return LiteLLMModel(name)
 
 
 def _listed(value: Any) -> Any:

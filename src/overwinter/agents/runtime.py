@@ -181,6 +181,9 @@ class Runtime(ActorSystem):
         try:
             await super()._aclose()
         finally:
+            # An actor that had to be abandoned could not say that it left.
+            for agent in self._agents:
+                agent.leave(self)
             await self._storage.aclose()
             await self._writers.aclose()
 

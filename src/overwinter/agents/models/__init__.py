@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from overwinter.agents.models.litellm_library import aclose_litellm
-from overwinter.agents.models.litellm_model import LiteLLMModel
+from typing import TYPE_CHECKING, Any
+
 from overwinter.agents.models.protocol import (
     Message,
     Model,
@@ -21,7 +21,11 @@ from overwinter.agents.models.retry import (
     RetryPolicy,
     complete_with_fallbacks,
 )
-from overwinter.agents.models.scripted import ScriptedCall, ScriptedModel, ScriptGate
+
+if TYPE_CHECKING:
+    from overwinter.agents.models.litellm_library import aclose_litellm
+    from overwinter.agents.models.litellm_model import LiteLLMModel
+    from overwinter.agents.models.scripted import ScriptedCall, ScriptedModel, ScriptGate
 
 __all__ = [
     "LiteLLMModel",
@@ -43,3 +47,20 @@ __all__ = [
     "aclose_litellm",
     "complete_with_fallbacks",
 ]
+
+# The adapters are loaded when they are first asked for: who brings a model of his own needs none of them.
+_LATER = {
+    "LiteLLMModel": "litellm_model",
+    "aclose_litellm": "litellm_library",
+    "ScriptGate": "scripted",
+    "ScriptedCall": "scripted",
+    "ScriptedModel": "scripted",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -1,0 +1,111 @@
+"""The answer to an ask, to be given now or later."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from overwinter.errors import ActorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Reply"]
+
+_logger = logging.getLogger("overwinter.runtime")
+
+
+class Reply:
+    """The answering end of an ``ask``; for a told message, one that goes nowhere.
+
+    The first of :meth:`complete`, :meth:`fail` and :meth:`abandon` counts, the others do nothing. To be used
+    on the event loop's thread only; from another one go through ``loop.call_soon_threadsafe``.
+    """
+
+    __slots__ = ("_abandoned", "_callbacks", "_done", "_future", "_settled")
+
+    def __init__(self, future: asyncio.Future[Any] | None = None) -> None:
+        self._future = future
+        self._done = False
+        self._abandoned = False
+        self._callbacks: list[Callable[[], object]] | None = None
+        self._settled: Callable[[Reply], object] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it was answered, or nobody waits for an answer any more."""
+        return self._done
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the asker was cancelled, or its timeout was over, before the answer came."""
+        return self._abandoned
+
+    def complete(self, value: Any = None) -> None:
+        """Answer with a value."""
+        if not self._done:
+            future = self._future
+            if future is not None and not future.done():
+                future.set_result(value)
+            self._settle()
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error, which the asker sees raised."""
+        if not self._done:
+            self._raise(error)
+            self._settle()
+
+    def abandon(self, error: BaseException | None = None) -> None:
+        """Give up waiting (the asker's side); with an ``error``, that is what the asker sees raised."""
+        if self._done:
+            return
+        self._abandoned = True
+        if error is not None:
+            self._raise(error)
+        callbacks = self._callbacks or ()
+        self._settle()
+        for callback in callbacks:
+            _call(callback)
+
+    def on_abandon(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` when the asker gives up: at once if it already has, never once it is answered."""
+        if self._abandoned:
+            _call(callback)
+        elif not self._done:
+            if self._callbacks is None:
+                self._callbacks = []
+            self._callbacks.append(callback)
+
+    def on_settled(self, callback: Callable[[Reply], object]) -> None:
+        """Call ``callback`` once it is done, whichever way; there is room for one such callback."""
+        if self._done:
+            callback(self)
+        else:
+            self._settled = callback
+
+    def _raise(self, error: BaseException) -> None:
+        future = self._future
+        if future is None or future.done():
+            return
+        if isinstance(error, (StopIteration, asyncio.CancelledError)):
+            # A future refuses the first, and by the second the asker would seem to have been cancelled
+            # itself.
+            cause = error
+            error = ActorError(f"the actor answered with {cause!r}")
+            error.__cause__ = cause
+        future.set_exception(error)
+
+    def _settle(self) -> None:
+        self._done = True
+        self._callbacks = None
+        if self._settled is not None:
+            settled, self._settled = self._settled, None
+            settled(self)
+
+
+def _call(callback: Callable[[], object]) -> None:
+    try:
+        callback()
+    except Exception:
+        _logger.exception("a callback of Reply.on_abandon failed")
