@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from anyio import create_task_group
+from anyio import CancelScope, create_task_group
 
 from overwinter.agents import events
 from overwinter.agents.models.protocol import Message, ModelRequest
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from overwinter.agents.models.protocol import ModelReply, ToolCall
     from overwinter.agents.stage import Stage
 
-__all__ = ["Ending", "Loop"]
+__all__ = ["Ending", "Loop", "ProgramEnds"]
 
 logger = logging.getLogger("overwinter.agents")
 
@@ -34,6 +34,14 @@ class Ending(msgspec.Struct, frozen=True):
     status: Literal["finished", "paused"]
     stop_reason: str
     output: object = None
+
+
+class ProgramEnds(Exception):
+    """A tool raised what Ctrl-C raises. It is carried to the run's caller, past the tasks it would tear down."""
+
+    def __init__(self, error: KeyboardInterrupt) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class Loop:
@@ -61,6 +69,7 @@ class Loop:
         self._budget = budget or profile.settings.budget
         self._output_retries = profile.settings.output_retries
         self._pause_asked = False
+        self._program_ends: KeyboardInterrupt | None = None
 
     def pause(self) -> None:
         """Pause after the step that is under way."""
@@ -103,16 +112,16 @@ class Loop:
     def _limit_reached(self, began: float) -> str:
         if self._pause_asked:
             return "pause"
-        if self._max_loops is not None and self._state.loop_count >= self._max_loops + self._extra_loops:
+        if self._loops_are_spent():
             return "max_loops"
         if self._budget is None or self._state.run is None:
             return ""
         return self._budget.reached(self._state.run.usage, self._stage.clock.monotonic() - began)
 
-    @property
-    def _extra_loops(self) -> int:
-        """Steps spent on asking again for an answer of the right shape; they count towards no limit."""
-        return self._profile.settings.output_retries - self._output_retries
+    def _loops_are_spent(self) -> bool:
+        run = self._state.run
+        asked_again = run.asked_again if run is not None else 0
+        return self._max_loops is not None and self._state.loop_count >= self._max_loops + asked_again
 
     async def _ask(self) -> ModelReply:
         stage, state = self._stage, self._state
@@ -174,12 +183,14 @@ class Loop:
         try:
             async with create_task_group() as tasks:
                 for call in calls:
-                    tasks.start_soon(self._call, call)
+                    tasks.start_soon(self._call, call, tasks.cancel_scope)
         finally:
             # Also when it was cancelled: what ended has its answer, and only what did not is left open.
             self._state.answer(calls, self._stage.now())
+        if self._program_ends is not None:
+            raise ProgramEnds(self._program_ends)
 
-    async def _call(self, call: ToolCall) -> None:
+    async def _call(self, call: ToolCall, others: CancelScope) -> None:
         stage, state = self._stage, self._state
         context = ToolContext(
             agent_name=self._profile.name,
@@ -192,7 +203,14 @@ class Loop:
         stage.emit(events.ToolStarted, call_id=call.id, tool=call.name, arguments=call.arguments)
         state.tool_began(call.id)
         began = stage.clock.monotonic()
-        ok, output = await self._profile.toolbox.call(call, context, clock=stage.clock, limiter=stage.limiter)
+        try:
+            ok, output = await self._profile.toolbox.call(
+                call, context, clock=stage.clock, limiter=stage.limiter
+            )
+        except KeyboardInterrupt as error:
+            self._program_ends = error
+            others.cancel()
+            return
         seconds = stage.clock.monotonic() - began
         output = output if ok else stage.scrub(output)
         state.tool_ended(
@@ -220,6 +238,7 @@ class Loop:
         try:
             return Ending("finished", reason, self._profile.output.read(reply.message.content))
         except ValueError as error:
+            self._state.ask_again(self._profile.output.ask_again(str(error)), self._stage.now())
             if not self._output_retries:
                 raise OutputInvalid(
                     f"the answer of agent {self._profile.name!r} is no {self._profile.output.name}: {error}. It was "
@@ -227,7 +246,6 @@ class Loop:
                     "output_retries, or use a stronger model."
                 ) from error
             self._output_retries -= 1
-            self._state.say("user", self._profile.output.ask_again(str(error)), self._stage.now())
             return None
 
     def _reason_to_finish(self, reply: ModelReply) -> str:
@@ -240,8 +258,7 @@ class Loop:
             return ""
         if profile.runs_until_answered:
             return "answered"
-        spent = self._max_loops is not None and self._state.loop_count >= self._max_loops
-        return "max_loops" if spent else ""
+        return "max_loops" if self._loops_are_spent() else ""
 
 
 def _storable(message: Message) -> Message:

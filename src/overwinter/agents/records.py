@@ -44,13 +44,17 @@ class AcceptedTask(Struct, frozen=True):
 
 
 class RunSummary(Struct, kw_only=True):
-    """One run. A run that was resumed stands in the list once for each time it ended."""
+    """One run. A run that was resumed stands in the list once for each time it ended.
+
+    ``asked_again`` counts the steps beyond the limit that asked for an answer of the right shape.
+    """
 
     run_id: str
     task: str
     status: Status = "running"
     stop_reason: str = ""
     loop_count: int = 0
+    asked_again: int = 0
     usage: Usage = Usage()
     began: str = ""
     ended: str = ""

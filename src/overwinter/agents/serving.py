@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from overwinter.agents import events
 from overwinter.agents.deadline import deadline
-from overwinter.agents.loop import Loop
+from overwinter.agents.loop import Loop, ProgramEnds
 from overwinter.agents.results import RunResult
 from overwinter.errors import AskDeadlock, RunInterrupted
 
@@ -59,6 +59,8 @@ class RunServer:
             with ticket.scope:
                 await stage.profile.models[0].prepare()
                 ending = await ticket.loop.run()
+        except ProgramEnds as ending_program:
+            await self._interrupted(ticket, "the program was interrupted", ending_program.error)
         except Exception as error:  # noqa: BLE001 - whatever ended the run is its caller's to hear
             await self._failed(ticket, error)
         except BaseException:
@@ -98,13 +100,14 @@ class RunServer:
         error.add_note(self._where_it_stands())
         ticket.reply.fail(error)
 
-    async def _interrupted(self, ticket: Ticket, reason: str) -> None:
+    async def _interrupted(self, ticket: Ticket, reason: str, error: BaseException | None = None) -> None:
         stage = self._stage
         stage.state.end("interrupted", stage.now(), error=reason)
         await self._save_ending(wait=True)
         stage.emit(events.RunEnded, status="interrupted", error=reason)
         ticket.reply.fail(
-            RunInterrupted(
+            error
+            or RunInterrupted(
                 f"run {ticket.run_id} of agent {stage.profile.name!r} was interrupted: {reason}. "
                 f"{self._where_it_stands()}",
                 ticket.run_id,

@@ -39,8 +39,9 @@ class SignalWatch:
 def signals_cancel(
     cancel: Callable[[], object], numbers: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
 ) -> Generator[SignalWatch]:
-    """Call *cancel* on the running event loop at the first of the signals; the second does what it always did.
+    """Call *cancel* on the running event loop at the first of the signals; the second ends the process at once.
 
+    At once, because what is saved may be waiting for a disk that never answers; files survive that like any kill.
     Outside the main thread, where Python lets nobody handle signals, this does nothing.
     """
     watch = SignalWatch()
@@ -50,14 +51,10 @@ def signals_cancel(
     loop = asyncio.get_running_loop()
     before: dict[int, Any] = {}
 
-    def restore() -> None:
-        while before:
-            number, handler = before.popitem()
-            signal.signal(number, handler)
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        restore()
-        watch.received = number
+    def handle(received: int, _frame: FrameType | None) -> None:
+        watch.received = received
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
         loop.call_soon_threadsafe(cancel)
 
     for number in numbers:
@@ -65,7 +62,8 @@ def signals_cancel(
     try:
         yield watch
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_to_end(main: Callable[[], Coroutine[Any, Any, T]], *, hint: str) -> T:

@@ -131,6 +131,12 @@ class AgentState:
             Entry(role=role, content=text, at=at, run_id=self.run_id, loop=self.loop_count)
         )
 
+    def ask_again(self, problem: str, at: str) -> None:
+        """The answer had not the shape asked for; the model is told, and gets a step beyond the limit."""
+        assert self.run is not None
+        self.run.asked_again += 1
+        self.say("user", problem, at)
+
     def reply(self, reply: ModelReply, at: str) -> None:
         """The model answered."""
         assert self.run is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from typing import TYPE_CHECKING, Any, cast
@@ -103,17 +104,34 @@ class Toolbox:
                 left = "" if a_tool.is_async else " It may still be running."
                 return False, f"Error: tool {a_tool.name!r} timed out after {timeout} seconds.{left}"
         except ToolError as error:
-            return False, f"Error: {_clean(str(error))}"
+            return False, f"Error: {_text_of(error)}"
         except SaveRejected as error:
-            return False, f"Error: the result of tool {a_tool.name!r} was refused: {_clean(str(error))}"
-        except Exception as error:
+            return False, f"Error: the result of tool {a_tool.name!r} was refused: {_text_of(error)}"
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             logger.warning("tool %s failed", a_tool.name, exc_info=True)
-            return False, f"Error: {type(error).__name__}: {_clean(str(error))}"
+            return False, f"Error: {type(error).__name__}: {_text_of(error)}"
         raise AssertionError("a tool neither returned nor failed")
 
     def _unknown(self, name: str) -> str:
         known = ", ".join(sorted(self._tools)) or "none"
         return f"Error: there is no tool {_clean(name)!r}. The tools are: {known}."
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled this task; a tool can raise ``CancelledError`` of its own accord too."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return _clean(str(error))
+    except Exception as second:  # noqa: BLE001 - an error of the error
+        return f"an error that has no text ({type(second).__name__})"
 
 
 def _clean(text: str) -> str:

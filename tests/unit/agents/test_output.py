@@ -71,7 +71,7 @@ async def test_an_answer_that_never_validates_fails_the_run() -> None:
     with pytest.raises(OutputInvalid, match=r"no Review.*asked again 1 times"):
         await agent.run("x")
     assert agent.status == "failed"
-    assert len(agent.state.conversation) == 4
+    assert len(agent.state.conversation) == 5
 
 
 async def test_tools_come_before_the_answer() -> None:
