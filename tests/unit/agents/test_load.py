@@ -150,7 +150,7 @@ async def test_an_unfinished_run_is_announced(workspace_dir: Path) -> None:
 
 
 async def test_resume_finishes_in_a_new_object_what_was_cut_off(workspace_dir: Path) -> None:
-    """A4b: a paused run is finished by a fresh object with resume(), and nothing that was said is asked again."""
+    """A26: a paused run is finished by a fresh object with resume(), and nothing that was said is asked again."""
     paused = an_agent(workspace_dir, call("add", {"a": 1, "b": 1}), tools=[add], max_loops=1)
     stopped = await paused.run("count")
     fresh = an_agent(workspace_dir, "two", tools=[add])

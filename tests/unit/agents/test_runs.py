@@ -411,3 +411,26 @@ async def test_an_agent_may_ask_another() -> None:
     boss = Agent("boss", model=ScriptedModel([[call("delegate"), call("delegate")], "ok"]), tools=[delegate])
     assert (await boss.run("x")).text == "ok"
     assert [outcome.output for outcome in boss.state.tool_results] == ["helped", "helped again"]
+
+
+async def test_a_budget_of_seconds_is_by_the_runtimes_clock() -> None:
+    """A9: a time limit pauses a run, by the runtime's clock."""
+    clock = FakeClock()
+
+    @tool
+    async def slow() -> str:
+        await clock.sleep(7)
+        return "done"
+
+    agent = Agent("a", model=ScriptedModel([call("slow"), "x"]), tools=[slow], budget=Budget(seconds=5))
+    async with Runtime(clock=clock) as runtime, anyio.create_task_group() as tasks:
+        await runtime.spawn(agent)
+
+        async def run() -> None:
+            assert (await agent.run("x")).stop_reason == "seconds"
+
+        tasks.start_soon(run)
+        await anyio.wait_all_tasks_blocked()
+        await clock.advance(7)
+        await anyio.wait_all_tasks_blocked()
+        assert (await agent.resume()).output == "x"

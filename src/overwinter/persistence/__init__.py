@@ -1,0 +1,104 @@
+"""The room where everything meets the disk: names, the workspace, the codec, atomic files, leases, the actor.
+
+It knows nothing of agents.
+"""
+
+from __future__ import annotations
+
+from overwinter.persistence.actor import PersistenceActor
+from overwinter.persistence.atomic import is_temporary, replace_file, set_aside, write_once
+from overwinter.persistence.autosaver import Autosaver
+from overwinter.persistence.codec import MAX_DEPTH, encode, encode_checked, find_unstorable, pretty
+from overwinter.persistence.credential_names import is_credential_name
+from overwinter.persistence.document import (
+    METADATA_KEY,
+    SCHEMA_VERSION,
+    LoadedDocument,
+    Metadata,
+    assemble,
+    load_document,
+    members,
+    read_document,
+    register_migration,
+)
+from overwinter.persistence.files import FILES, FileOperations, probe_files
+from overwinter.persistence.fragments import Fragments
+from overwinter.persistence.health import StorageEvent
+from overwinter.persistence.lease import Claim, Lease
+from overwinter.persistence.lock import FileLock, locked
+from overwinter.persistence.messages import Flush, Flushed, PersistenceMessage, ReplaceDocument, Saved
+from overwinter.persistence.names import NAMESPACE, agent_id_for, folder_name, id_digits, slug, storable_name
+from overwinter.persistence.runtime_lock import RuntimeLock
+from overwinter.persistence.secrets import REDACTED, Secret, credential_values, redact, reveal, scrub
+from overwinter.persistence.snapshot import Snapshot
+from overwinter.persistence.storage import PersistenceStatistics, Storage
+from overwinter.persistence.workspace import (
+    AgentFolder,
+    Identity,
+    Workspace,
+    create_folder,
+    list_folders,
+    open_identity,
+    sweep_temporaries,
+)
+
+__all__ = [
+    "FILES",
+    "MAX_DEPTH",
+    "METADATA_KEY",
+    "NAMESPACE",
+    "REDACTED",
+    "SCHEMA_VERSION",
+    "AgentFolder",
+    "Autosaver",
+    "Claim",
+    "FileLock",
+    "FileOperations",
+    "Flush",
+    "Flushed",
+    "Fragments",
+    "Identity",
+    "Lease",
+    "LoadedDocument",
+    "Metadata",
+    "PersistenceActor",
+    "PersistenceMessage",
+    "PersistenceStatistics",
+    "ReplaceDocument",
+    "RuntimeLock",
+    "Saved",
+    "Secret",
+    "Snapshot",
+    "Storage",
+    "StorageEvent",
+    "Workspace",
+    "agent_id_for",
+    "assemble",
+    "create_folder",
+    "credential_values",
+    "encode",
+    "encode_checked",
+    "find_unstorable",
+    "folder_name",
+    "id_digits",
+    "is_credential_name",
+    "is_temporary",
+    "list_folders",
+    "load_document",
+    "locked",
+    "members",
+    "open_identity",
+    "pretty",
+    "probe_files",
+    "read_document",
+    "redact",
+    "register_migration",
+    "replace_file",
+    "reveal",
+    "scrub",
+    "set_aside",
+    "slug",
+    "storable_name",
+    "sweep_temporaries",
+    "write_once",
+]

@@ -1,0 +1,214 @@
+"""The persistence actor: many senders, one writer, and of each file only the newest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from overwinter.errors import ActorStopped, SaveRejected
+from overwinter.persistence.codec import encode
+from overwinter.persistence.messages import Flushed, PersistenceMessage, ReplaceDocument, Saved
+from overwinter.runtime import Actor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from overwinter.persistence.batch import BatchWriter, Outcome
+    from overwinter.persistence.health import DiskHealth
+    from overwinter.runtime import Job, Reply
+
+__all__ = ["PersistenceActor"]
+
+# Few enough that the first of many waiters soon has its answer, many enough that a hop to the thread is
+# cheap.
+_BATCH_DOCUMENTS = 64
+_BATCH_BYTES = 16 << 20
+_DOCUMENT_OVERHEAD = 1024
+
+
+class PersistenceActor(Actor[PersistenceMessage]):
+    """Takes documents from everybody and has them written in batches, one at a time, beside its mailbox.
+
+    Of several unwritten documents of one path only the newest is written, and all who sent one are answered
+    with its outcome. What it holds is bounded by ``max_pending_bytes``, half of it in the mailbox; beyond
+    that senders wait. One document that is larger passes alone.
+    A disk that fails is no failure of the actor: the senders are told, and ``health`` is.
+    """
+
+    mailbox_capacity = None
+
+    def __init__(self, writer: BatchWriter, health: DiskHealth, *, max_pending_bytes: int) -> None:
+        self.mailbox_weight = self._limit = max(max_pending_bytes // 2, 1)
+        self.saves = 0
+        self.batches = 0
+        self.bytes_written = 0
+        self.superseded = 0
+        self.pending_bytes = 0
+        self._writer = writer
+        self._health = health
+        self._pending: dict[str, _Entry] = {}
+        self._batch: list[_Entry] = []
+        self._flushes: deque[tuple[int, Reply]] = deque()
+        self._received = 0
+        self._tried = 0
+        self._room = asyncio.Event()
+        self._pump: Job | None = None
+        self._given_up = False
+
+    @property
+    def pending(self) -> int:
+        """Documents received whose outcome is not known."""
+        return len(self._pending) + len(self._batch)
+
+    def is_busy_in(self, folder: Path) -> bool:
+        """Whether a file in the folder is pending or being written."""
+        inside = os.fspath(folder) + os.sep
+        return any(path.startswith(inside) for path in self._pending) or any(
+            entry.document.path.startswith(inside) for entry in self._batch
+        )
+
+    def weigh(self, message: PersistenceMessage) -> int:
+        """The bytes a message keeps in memory, about."""
+        if isinstance(message, ReplaceDocument):
+            return _DOCUMENT_OVERHEAD + sum(map(len, message.members))
+        return 0
+
+    async def receive(self, message: PersistenceMessage) -> None:
+        """Take a document or a flush; both are answered later."""
+        reply = self.context.defer_reply()
+        if isinstance(message, ReplaceDocument):
+            await self._take(message, reply)
+        else:
+            self._flushes.append((self._received, reply))
+            self._answer_flushes()
+
+    async def on_stop(self) -> None:
+        """Write what is pending first, for as long as the system lets it."""
+        if self._pump is not None and not self._given_up:
+            await self._pump.wait()
+
+    def give_up(self) -> None:
+        """Answer everybody who waits, and let the writer begin no other document."""
+        self._given_up = True
+        self._writer.give_up()
+        gone = ActorStopped("the storage was closed before the disk answered; the save may still come about")
+        for entry in (*self._batch, *self._pending.values()):
+            for reply in entry.replies:
+                reply.fail(gone)
+            entry.replies.clear()
+        for _, reply in self._flushes:
+            reply.fail(gone)
+        self._flushes.clear()
+        self._pending.clear()
+        self._room.set()
+
+    async def _take(self, document: ReplaceDocument, reply: Reply) -> None:
+        try:
+            encode(document.metadata)
+        except (ValueError, TypeError) as error:
+            # Found out here and not by the writer, where it would have displaced a good one.
+            reply.fail(
+                SaveRejected(
+                    f"the metadata of {document.path} cannot be stored: {error}", document.path, "metadata"
+                )
+            )
+            return
+        weight = self.weigh(document)
+        while self._is_too_much(document.path, weight):
+            self._room.clear()
+            await self._room.wait()
+        entry = self._pending.get(document.path)
+        if entry is None:
+            self._received += 1
+            entry = self._pending[document.path] = _Entry(self._received)
+        else:
+            self.superseded += 1
+            self.pending_bytes -= entry.weight
+        entry.document, entry.weight = document, weight
+        entry.replies = [*(waiting for waiting in entry.replies if not waiting.done), reply]
+        self.pending_bytes += weight
+        if self._pump is None:
+            self._pump = self.context.start_soon(self._write_pending, name="writer")
+
+    def _is_too_much(self, path: str, weight: int) -> bool:
+        entry = self._pending.get(path)
+        others = self.pending_bytes - (0 if entry is None else entry.weight)
+        return others > 0 and others + weight > self._limit
+
+    async def _write_pending(self) -> None:
+        try:
+            while self._pending:
+                self._batch = self._next_batch()
+                outcomes: Sequence[Outcome]
+                try:
+                    outcomes = await self._writer.write([entry.document for entry in self._batch])
+                except Exception as error:  # noqa: BLE001  (the outcome of all of them)
+                    outcomes = [error] * len(self._batch)
+                self._conclude(outcomes)
+        except asyncio.CancelledError:
+            # The thread has a batch in hand: it ends with the document it is at.
+            self.give_up()
+            raise
+        finally:
+            self._batch = []
+            self._pump = None
+
+    def _next_batch(self) -> list[_Entry]:
+        batch: list[_Entry] = []
+        size = 0
+        for entry in islice(self._pending.values(), _BATCH_DOCUMENTS):
+            batch.append(entry)
+            size += entry.weight
+            if size >= _BATCH_BYTES:
+                break
+        for entry in batch:
+            del self._pending[entry.document.path]
+        return batch
+
+    def _conclude(self, outcomes: Sequence[Outcome]) -> None:
+        self.batches += 1
+        batch, self._batch = self._batch, []
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            self.pending_bytes -= entry.weight
+            self._tried = entry.number
+            if isinstance(outcome, Saved):
+                self.saves += 1
+                self.bytes_written += outcome.bytes
+                self._health.succeeded(outcome.path)
+            else:
+                self._health.failed(entry.document.path, outcome)
+            entry.answer(outcome)
+        self._room.set()
+        self._answer_flushes()
+
+    def _answer_flushes(self) -> None:
+        while self._flushes and self._flushes[0][0] <= self._tried:
+            _, reply = self._flushes.popleft()
+            reply.complete(Flushed(dict(self._health.failing)))
+
+
+class _Entry:
+    """One path that is to be written, and everybody who asked for it."""
+
+    __slots__ = ("document", "number", "replies", "weight")
+
+    document: ReplaceDocument
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.weight = 0
+        self.replies: list[Reply] = []
+
+    def answer(self, outcome: Outcome) -> None:
+        """Tell everybody; all but the last had sent a document that was superseded."""
+        for reply in self.replies:
+            if isinstance(outcome, Saved):
+                reply.complete(msgspec.structs.replace(outcome, superseded=reply is not self.replies[-1]))
+            else:
+                reply.fail(outcome)

@@ -1,0 +1,132 @@
+"""The claims of one storage, seen from its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from overwinter.errors import ActorStopped, AgentInUse, PersistenceError, RuntimeClosed
+from overwinter.persistence import lease
+from overwinter.persistence.lock import locked
+from overwinter.persistence.messages import Flush
+from overwinter.persistence.runtime_lock import workspace_errors
+from overwinter.persistence.waiting import within
+from overwinter.persistence.workspace import open_identity
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from datetime import datetime
+
+    from overwinter.persistence.actor import PersistenceActor
+    from overwinter.persistence.files import FileOperations
+    from overwinter.persistence.lease import Claim
+    from overwinter.persistence.messages import PersistenceMessage
+    from overwinter.persistence.runtime_lock import RuntimeLock
+    from overwinter.persistence.threads import DiskThreads
+    from overwinter.persistence.workspace import AgentFolder
+    from overwinter.runtime import ActorRef, Clock
+
+__all__ = ["Claims"]
+
+logger = logging.getLogger("overwinter.persistence")
+
+_PAUSE = 0.05
+
+
+class Claims:
+    """Takes and gives back leases in the opener's thread."""
+
+    def __init__(
+        self,
+        lock: RuntimeLock,
+        threads: DiskThreads,
+        files: FileOperations,
+        clock: Clock,
+        actor: PersistenceActor,
+        ref: ActorRef[PersistenceMessage],
+    ) -> None:
+        self._lock = lock
+        self._threads = threads
+        self._files = files
+        self._clock = clock
+        self._actor = actor
+        self._ref = ref
+        self._releasing: set[asyncio.Task[None]] = set()
+
+    async def claim(
+        self, folder: AgentFolder, known_sequence: int | None, last: Claim | None, seconds: float
+    ) -> Claim:
+        """Claim the folder, waiting for another holder for at most ``seconds``."""
+        deadline = self._clock.monotonic() + seconds
+        while True:
+            try:
+                return await self._claim_once(folder, known_sequence, last)
+            except AgentInUse:
+                left = deadline - self._clock.monotonic()
+                if left <= 0:
+                    raise
+            await self._clock.sleep(min(left, _PAUSE))
+
+    async def release(self, held: Claim, sequence: int | None, seconds: float) -> None:
+        """Give the claim back once nothing is pending for its folder; wait for at most ``seconds``."""
+        releasing = asyncio.get_running_loop().create_task(self._release(held, sequence))
+        self._releasing.add(releasing)
+        releasing.add_done_callback(self._releasing.discard)
+        if not await within(self._clock, seconds, releasing):
+            logger.warning("%s is released as soon as the disk answers.", held.folder.path)
+
+    async def _claim_once(self, folder: AgentFolder, known_sequence: int | None, last: Claim | None) -> Claim:
+        claiming = self._threads.opener.submit(
+            self._claim_now, folder, self._clock.now(), known_sequence, last
+        )
+        try:
+            return await asyncio.wrap_future(claiming)
+        except asyncio.CancelledError:
+            # The thread may be about to claim it, or have done so, for nobody.
+            with suppress(RuntimeClosed):
+                self._threads.opener.submit(self._unclaim, claiming)
+            raise
+
+    def _claim_now(
+        self, folder: AgentFolder, now: datetime, known_sequence: int | None, last: Claim | None
+    ) -> Claim:
+        # Not beside a claim: that sweeps the folder, of the temporary file of the identity too.
+        with workspace_errors(folder.path), locked(self._lock.workspace.mutex_path):
+            folder, identity = open_identity(folder, now=now, files=self._files)
+        return lease.claim(
+            folder,
+            self._lock,
+            files=self._files,
+            now=now,
+            incarnation=identity.incarnation,
+            known_sequence=known_sequence,
+            last=last,
+        )
+
+    def _unclaim(self, claiming: Future[Claim]) -> None:
+        if not claiming.cancelled() and claiming.exception() is None:
+            held = claiming.result()
+            self._release_now(held, held.sequence)
+
+    async def _release(self, held: Claim, sequence: int | None) -> None:
+        if self._actor.is_busy_in(held.folder.path):
+            # Released before its last write, another writer's file could be hit by that.
+            try:
+                await self._ref.ask(Flush())
+            except ActorStopped:
+                return
+        # Of a storage that is closed, every claim goes with its lock.
+        with suppress(RuntimeClosed):
+            await self._threads.call(self._release_now, held, sequence)
+
+    def _release_now(self, held: Claim, sequence: int | None) -> None:
+        try:
+            lease.release(held, sequence, self._lock, files=self._files)
+        except PersistenceError as error:
+            logger.warning(
+                "%s could not be released: %s Other processes can have it when this runtime has ended.",
+                held.folder.path,
+                error,
+            )

@@ -1,0 +1,137 @@
+"""The lock of a runtime: what tells the claims of the living from those of the dead."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from overwinter.errors import WorkspaceError
+from overwinter.persistence.lock import FileLock, locked
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from datetime import datetime
+    from pathlib import Path
+
+    from overwinter.persistence.lease import Claim
+    from overwinter.persistence.workspace import Workspace
+
+__all__ = ["RuntimeLock", "is_alive", "sweep_runtimes", "workspace_errors"]
+
+_LOCK_NAME = "lock"
+_RUNTIME_ID = re.compile(r"[0-9a-f]{8,64}")
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    runtime_id: str
+    pid: int
+    host: str
+    started: str
+
+
+class RuntimeLock:
+    """The lock of one runtime, in ``.runtimes/{runtime_id}/lock``, and the claims it holds.
+
+    Two runtimes of one process are two owners. In a forked child the lock is closed, and ``check_process``
+    raises.
+    """
+
+    def __init__(self, workspace: Workspace, runtime_id: str) -> None:
+        self.workspace = workspace
+        self.runtime_id = runtime_id
+        self.folder = workspace.runtimes_dir / runtime_id
+        self.pid = os.getpid()
+        self.host = _host()
+        self.claims: dict[str, Claim] = {}
+        self.unwritten: dict[str, int | None] = {}  # token -> sequence of a release that the disk refused
+        self._lock = FileLock(self.folder / _LOCK_NAME)
+
+    @property
+    def held(self) -> bool:
+        """Whether the lock is held by this process."""
+        return self._lock.held
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child of the process that held it."""
+        return self._lock.forked
+
+    def check_process(self) -> None:
+        """Raise ``ForkedRuntime`` in a forked child."""
+        self._lock.check_process()
+
+    def acquire(self, now: datetime) -> None:
+        """Create the runtime's folder and hold its lock; ``WorkspaceError`` when that cannot be."""
+        with workspace_errors(self.folder), locked(self.workspace.mutex_path):
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            if not self._lock.try_acquire():
+                raise WorkspaceError(f"{self.folder} belongs to another live runtime")
+            owner = _Owner(self.runtime_id, self.pid, self.host, now.isoformat())
+            try:
+                self._lock.write(msgspec.json.encode(owner) + b"\n")
+            except OSError:
+                self.release()
+                raise
+
+    def release(self) -> None:
+        """Give the lock back and remove its folder unless something else is in it."""
+        if self._lock.held:
+            self._lock.release(remove=True)
+            with suppress(OSError):
+                self.folder.rmdir()
+
+
+def is_alive(runtime_id: str, workspace: Workspace) -> bool:
+    """Whether a live process holds the lock of that runtime; only under the workspace's mutex."""
+    if not _RUNTIME_ID.fullmatch(runtime_id):
+        return False
+    lock = FileLock(workspace.runtimes_dir / runtime_id / _LOCK_NAME)
+    try:
+        free = lock.try_acquire(create=False)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        # Another user's: whether it lives cannot be found out, and one writer too few is the better mistake.
+        return True
+    lock.release()
+    return not free
+
+
+def sweep_runtimes(workspace: Workspace, *, keep: str) -> None:
+    """Remove what dead runtimes left in ``.runtimes``; a folder with more in it than a lock stays."""
+    with workspace_errors(workspace.runtimes_dir), locked(workspace.mutex_path):
+        for folder in tuple(workspace.runtimes_dir.iterdir()):
+            if folder.name == keep or not _RUNTIME_ID.fullmatch(folder.name):
+                continue
+            with suppress(OSError):
+                _sweep_one(folder)
+
+
+def _sweep_one(folder: Path) -> None:
+    if all(entry.name == _LOCK_NAME for entry in folder.iterdir()):
+        lock = FileLock(folder / _LOCK_NAME)
+        if lock.try_acquire():
+            lock.release(remove=True)
+            folder.rmdir()
+
+
+@contextmanager
+def workspace_errors(folder: Path) -> Generator[None]:
+    """Raise what the system refuses within the block as ``WorkspaceError``, naming the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkspaceError(
+            f"{folder} cannot be used: {error.strerror or error}. overwinter needs a folder on a disk with "
+            "room, where it may create, lock and rename files."
+        ) from error
+
+
+def _host() -> str:
+    import socket
+
+    return socket.gethostname()
