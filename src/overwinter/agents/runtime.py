@@ -199,7 +199,9 @@ class Runtime(ActorSystem):
             )
         async with self._gate:
             if not self._storage_opened:
-                await self._writers.open()
+                # It is open already when the storage's own opening was cancelled before.
+                if not self._writers.running:
+                    await self._writers.open()
                 await self._storage.open(self._writers)
                 self._storage_opened = True
         return self._storage

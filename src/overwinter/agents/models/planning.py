@@ -128,7 +128,8 @@ class _Plan:
             return f"It could not be written. {written[-1].answer}"
         said = f"“{written[-1].arguments.get('title', 'Untitled')}” is written."
         missed = sum(call.failed for call in self._calls if call.name not in writers)
-        return f"{said} {missed} calls failed on the way." if missed else said
+        calls = "1 call" if missed == 1 else f"{missed} calls"
+        return f"{said} {calls} failed on the way." if missed else said
 
     def _material(self) -> Material:
         read = self._read()
