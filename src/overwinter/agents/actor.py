@@ -121,27 +121,37 @@ class AgentActor(Actor[AgentMessage]):
         self._wake()
 
     def _resume(self, message: ResumeRun, reply: Reply) -> None:
-        state = self._stage.state
-        if self._current is not None or state.run is None or state.status in ("idle", "finished"):
-            raise NothingToResume(
-                f"agent {self._stage.profile.name!r} has no run that was cut off; start a new one with run(task)"
-            )
-        if message.run_id not in ("", state.run.run_id):
-            raise NothingToResume(
-                f"run {message.run_id} is not the last run of agent {self._stage.profile.name!r}, which is "
-                f"{state.run.run_id}; only the last one can be resumed"
-            )
+        run_id, resumed = self._run_to_resume(message.run_id)
         ticket = Ticket(
             reply,
-            state.run.run_id,
+            run_id,
             streams=message.streams,
-            resumed=True,
+            resumed=resumed,
             max_loops=message.max_loops,
             budget=message.budget,
         )
         self._queue.appendleft(ticket)
         reply.on_abandon(lambda: self._abandoned(ticket))
         self._wake()
+
+    def _run_to_resume(self, run_id: str) -> tuple[str, bool]:
+        """The run that a resume is about, and whether it had begun; one that only was accepted begins now."""
+        state, name = self._stage.state, self._stage.profile.name
+        if self._worker is not None:
+            raise NothingToResume(f"agent {name!r} is at work; wait for its runs")
+        if state.run is not None and state.status not in ("idle", "finished"):
+            known = (state.run.run_id, True)
+        elif state.accepted:
+            known = (state.accepted[0].run_id, False)
+        else:
+            raise NothingToResume(
+                f"agent {name!r} has no run that was cut off; start a new one with run(task)"
+            )
+        if run_id not in ("", known[0]):
+            raise NothingToResume(
+                f"run {run_id} is not the one that agent {name!r} has to resume, which is {known[0]}"
+            )
+        return known
 
     def _interrupt(self, message: InterruptRun, reply: Reply) -> None:
         if self._current is not None and self._current.run_id == message.run_id:
@@ -222,6 +232,9 @@ class AgentActor(Actor[AgentMessage]):
                 self._current = ticket = self._queue.popleft()
                 try:
                     await self._server.serve(ticket)
+                except BaseException as error:
+                    ticket.reply.fail(error)
+                    raise
                 finally:
                     self._current = None
                     for reply in ticket.waiting:

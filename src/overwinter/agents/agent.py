@@ -79,7 +79,7 @@ class Agent(Generic[OutputT]):
     :param autosave: keep ``config.json`` and the state file up to date while it works. Without it, the agent writes
         nothing but what :meth:`save` is asked for.
     :param durability: ``"exit"`` saves when a run ends, ``"async"`` behind each step, ``"sync"`` before the next.
-    :param verbose: log each save at level INFO.
+    :param verbose: log each step and each save at level INFO, to standard error where no logging is set up.
     :param workspace_dir: where the agents' folders are; by default the environment variable ``WORKSPACE_DIR``, then
         ``agent_workspace`` in the current directory, or that of the runtime it is spawned on.
     :param model: a :class:`~overwinter.Model` of your own in the place of ``model_name``.
@@ -281,8 +281,9 @@ class Agent(Generic[OutputT]):
     ) -> RunResult[OutputT]:
         """Finish the last run if it was paused, interrupted or failed; a fresh object loads it first.
 
-        It goes on at the step at which it was last saved. Tool calls that were asked for and not begun are made;
-        one that had begun is repeated if it is ``idempotent``, otherwise the model is told that its outcome is unknown.
+        It goes on at the step at which it was last saved. Tool calls that were asked for and not begun are made; one
+        that had begun is repeated if it is ``idempotent``, otherwise the model is told that its outcome is unknown.
+        Where no run was cut off, the first task that was accepted and never begun is run.
 
         :param max_loops: a new limit for the whole run, counted from its beginning.
         :param budget: a new budget for the run.
@@ -292,7 +293,7 @@ class Agent(Generic[OutputT]):
         Cancelling it interrupts the run again.
         """
         refuse_to_wait_for_itself(self._state, self.agent_name)
-        if self._state.run is None:
+        if self._state.run is None and not self._state.accepted:
             await self.load()
         async with self._residence.at_home() as home:
             message = ResumeRun(run_id=run_id, max_loops=max_loops, budget=budget)

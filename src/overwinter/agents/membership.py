@@ -131,7 +131,7 @@ class Membership:
     def announce(self) -> None:
         """Warn, once, that a run which was cut off stands in the folder where a new one begins."""
         earlier = self._earlier
-        if earlier is None or earlier.announced or earlier.status not in _UNFINISHED:
+        if earlier is None or earlier.announced or not (earlier.waiting or earlier.status in _UNFINISHED):
             return
         earlier.announced = True
         warnings.warn(
@@ -162,7 +162,7 @@ class Membership:
                 self._state.sequence = max(self._state.sequence, sequence)
             self._last_claim = claim
         except BaseException:
-            await storage.release(claim, self._state.sequence)
+            await storage.release(claim, claim.sequence)
             raise
         return Saving(
             profile=self._profile,

@@ -39,13 +39,17 @@ logger = logging.getLogger("overwinter.agents")
 
 
 class Earlier(msgspec.Struct):
-    """What stands in an agent's folder before a fresh agent begins there, and whether the user was told."""
+    """What stands in an agent's folder before a fresh agent begins there, and whether the user was told.
+
+    ``waiting`` counts the tasks that were accepted and never begun.
+    """
 
     path: Path
     status: str
     run_id: str
     task: str
     sequence: int
+    waiting: int = 0
     announced: bool = False
 
 
@@ -104,7 +108,12 @@ def find_earlier(
         return None, sequence, (str(error),)
     found = loaded.metadata
     earlier = Earlier(
-        path=loaded.path, status=found.status, run_id=found.run_id, task=body.task, sequence=found.sequence
+        path=loaded.path,
+        status=found.status,
+        run_id=found.run_id,
+        task=body.task or (body.accepted[0].task if body.accepted else ""),
+        sequence=found.sequence,
+        waiting=len(body.accepted),
     )
     return earlier, max(sequence, found.sequence), problems_of(loaded)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from anyio import Lock
+from anyio import Lock, create_task_group
 
 from overwinter.agents import events
+from overwinter.agents.deadline import deadline
 from overwinter.agents.documents import Documents
 from overwinter.agents.restore import keep_earlier
-from overwinter.errors import PersistenceError
+from overwinter.errors import OverwinterError
 from overwinter.persistence.autosaver import Autosaver
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class Saving:
         if self._profile.settings.durability == "sync":
             await self._settle()
 
+    async def began(self) -> None:
+        """A run began, or went on: from now on a process that dies leaves a run to resume."""
+        await self.accepted()
+
     async def step(self) -> None:
         """A step ended. In ``"sync"`` this returns when it is on disk, or the disk has failed."""
         durability = self._profile.settings.durability
@@ -112,27 +117,33 @@ class Saving:
         await self.prepare()
         self._config.mark()
         self._states.mark()
-        await self._config.settle()
         await self._states.settle()
+        await self._config.settle()
         return self.folder.state_path
 
     async def aclose(self) -> None:
         """Bring what is unsaved to disk and let go of the agent. A disk that refuses is reported, not raised."""
-        await self._settle()
+        with deadline(self._storage.clock, self._storage.flush_timeout):
+            await self._settle()
         self._closed = True
         await self._config.aclose()
         await self._states.aclose()
         try:
             await self._storage.release(self.claim, self._state.sequence)
-        except PersistenceError as error:
+        except OverwinterError as error:
             logger.warning("agent %r could not be released: %s", self._profile.name, error)
 
     async def _settle(self) -> None:
-        for autosaver in (self._config, self._states):
-            try:
-                await autosaver.settle()
-            except PersistenceError as error:
-                logger.debug("agent %r goes on unsaved: %s", self._profile.name, error)
+        # Both at once, so that they reach the disk in one batch.
+        async with create_task_group() as tasks:
+            tasks.start_soon(self._settle_one, self._config)
+            tasks.start_soon(self._settle_one, self._states)
+
+    async def _settle_one(self, autosaver: Autosaver) -> None:
+        try:
+            await autosaver.settle()
+        except OverwinterError as error:
+            logger.debug("agent %r goes on unsaved: %s", self._profile.name, error)
 
     def _autosaver(
         self, path: Path, produce: Callable[[], ReplaceDocument], min_interval: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,17 @@ from overwinter.agents.results import RunResult
 from overwinter.errors import AskDeadlock, RunInterrupted
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from overwinter.agents.loop import Ending
+    from overwinter.agents.saving import Saving
     from overwinter.agents.stage import Stage
     from overwinter.agents.state import AgentState
     from overwinter.agents.ticket import Ticket
 
 __all__ = ["RunServer", "refuse_to_wait_for_itself"]
+
+logger = logging.getLogger("overwinter.agents")
 
 #: The agents (their states) within whose runs the code that runs is: a tool's, above all.
 _at_work: ContextVar[frozenset[int]] = ContextVar("overwinter_at_work", default=frozenset())
@@ -53,6 +59,7 @@ class RunServer:
         else:
             state.begin(ticket.run_id, stage.now())
         stage.emit(events.RunStarted, task=state.task, resumed=ticket.resumed)
+        await self._save(lambda saving: saving.began())
         ticket.loop = Loop(stage, streams=ticket.streams, max_loops=ticket.max_loops, budget=ticket.budget)
         ending: Ending | None = None
         try:
@@ -115,9 +122,17 @@ class RunServer:
         )
 
     async def _save_ending(self, *, wait: bool) -> None:
-        if self._stage.saving is not None:
-            with deadline(self._stage.clock, _SAVE_LIMIT, shield=True):
-                await self._stage.saving.run_ended(wait=wait)
+        with deadline(self._stage.clock, _SAVE_LIMIT, shield=True):
+            await self._save(lambda saving: saving.run_ended(wait=wait))
+
+    async def _save(self, how: Callable[[Saving], Awaitable[None]]) -> None:
+        """Save, if the agent is saved at all; whatever goes wrong there harms no run."""
+        if self._stage.saving is None:
+            return
+        try:
+            await how(self._stage.saving)
+        except Exception:
+            logger.exception("agent %r could not be saved", self._stage.profile.name)
 
     def _where_it_stands(self) -> str:
         saving = self._stage.saving

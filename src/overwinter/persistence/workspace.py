@@ -60,10 +60,12 @@ class AgentFolder(msgspec.Struct, frozen=True):
 
     @property
     def config_path(self) -> Path:
+        """The configuration."""
         return self.path / "config.json"
 
     @property
     def state_path(self) -> Path:
+        """The state."""
         return self.path / f"{slug(self.name)}_state.json"
 
     @property
@@ -73,18 +75,22 @@ class AgentFolder(msgspec.Struct, frozen=True):
 
     @property
     def identity_path(self) -> Path:
+        """Whose folder it is."""
         return self.path / ".identity.json"
 
     @property
     def lease_path(self) -> Path:
+        """Who may write here."""
         return self.path / ".lease.json"
 
     @property
     def history_dir(self) -> Path:
+        """Earlier conversations."""
         return self.path / "history"
 
     @property
     def journal_dir(self) -> Path:
+        """Where the journal will stand."""
         return self.path / "journal"
 
 
@@ -105,10 +111,12 @@ class Workspace:
 
     @property
     def agents_dir(self) -> Path:
+        """The folders of the agents."""
         return self.root / "agents"
 
     @property
     def runtimes_dir(self) -> Path:
+        """The locks of the live runtimes."""
         return self.root / ".runtimes"
 
     @property

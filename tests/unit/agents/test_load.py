@@ -301,3 +301,36 @@ async def test_an_explicit_save_keeps_what_was_there_before_too(workspace_dir: P
     await fresh.save()
     await fresh.save()
     assert len([path async for path in anyio.Path(fresh.workspace_dir / "history").iterdir()]) == 1
+
+
+async def test_a_task_that_was_only_accepted_is_run_by_a_resume(workspace_dir: Path) -> None:
+    """A34: a task that was accepted and never begun is kept, and a resume runs it."""
+    gate = ScriptedModel.gate()
+    agent = an_agent(workspace_dir, [gate, "never"])
+
+    async def interrupted(task: str) -> None:
+        with pytest.raises(RunInterrupted):
+            await agent.run(task)
+
+    async with anyio.create_task_group() as tasks:
+        async with Runtime(workspace_dir, run_grace=0) as runtime:
+            await runtime.spawn(agent)
+            tasks.start_soon(interrupted, "first")
+            await gate.reached.wait()
+            tasks.start_soon(interrupted, "second")
+            await anyio.wait_all_tasks_blocked()
+    fresh = an_agent(workspace_dir, "first at last", "second at last")
+    assert (await fresh.resume()).text == "first at last"
+    assert (await fresh.resume()).text == "second at last"
+    with pytest.raises(NothingToResume):
+        await fresh.resume()
+
+
+async def test_a_saving_that_breaks_harms_no_run(workspace_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from overwinter.agents.saving import Saving
+
+    async def broken(self: Saving, *, wait: bool) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Saving, "run_ended", broken)
+    assert (await an_agent(workspace_dir, "fine").run("x")).text == "fine"

@@ -1,0 +1,7 @@
+"""The ``overwinter`` command."""
+
+from __future__ import annotations
+
+from overwinter.cli.app import main
+
+__all__ = ["main"]
