@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISE = re.compile(r"^- \*\*([A-Z]\d+)\*\* \S", re.MULTILINE)
-NUMBERS = re.compile(r"^([A-Z]\d+(?:, [A-Z]\d+)*): ")
+NUMBERS = re.compile(r"^([A-Z]\d+(?:, [A-Z]\d+)*)(?:[:.] |$)")
 
 
 def promised() -> list[str]:

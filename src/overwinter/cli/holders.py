@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -10,14 +9,14 @@ from msgspec import Struct
 from overwinter.errors import ForkedRuntime, WorkspaceError
 from overwinter.persistence.files import FILES
 from overwinter.persistence.lease import read_lease
-from overwinter.persistence.lock import FileLock, locked
+from overwinter.persistence.lock import locked
+from overwinter.persistence.runtime_lock import is_alive
 
 if TYPE_CHECKING:
     from overwinter.persistence import AgentFolder, Workspace
 
 __all__ = ["Holder", "Holders"]
 
-_RUNTIME_ID = re.compile(r"[0-9a-f]{8,64}")
 _PATIENCE = 1.0
 
 
@@ -48,24 +47,16 @@ class Holders:
 
     def _lives(self, runtime_id: str) -> bool:
         if runtime_id not in self._alive:
-            self._alive[runtime_id] = _RUNTIME_ID.fullmatch(runtime_id) is not None and self._probe(
-                runtime_id
-            )
+            self._alive[runtime_id] = self._probe(runtime_id)
         return self._alive[runtime_id]
 
     def _probe(self, runtime_id: str) -> bool:
-        path = self._workspace.runtimes_dir / runtime_id / "lock"
-        if not path.exists() or not self._workspace.mutex_path.exists():
+        if not self._workspace.mutex_path.exists():
             return False
         try:
             # Whoever claims an agent tries this lock too, under the mutex: within it nobody takes us for the owner.
             with locked(self._workspace.mutex_path, patience=_PATIENCE):
-                lock = FileLock(path)
-                free = lock.try_acquire(create=False)
-                lock.release()
-        except FileNotFoundError:
-            return False
+                return is_alive(runtime_id, self._workspace)
         except (OSError, WorkspaceError, ForkedRuntime):
             # It cannot be found out; a claim would take it for alive as well.
             return True
-        return not free

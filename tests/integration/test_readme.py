@@ -1,0 +1,57 @@
+"""The programs of the README, run as they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.support.openai_server import OpenAIServer
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+)
+
+
+def run(program: str, server: OpenAIServer, folder: Path) -> str:
+    environment = {**os.environ, **server.environment()}
+    environment.pop("WORKSPACE_DIR", None)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def within_main(block: str, head: str) -> str:
+    body = textwrap.indent(textwrap.dedent(block), "    ")
+    return f"{head}\nasync def main():\n{body}\nasyncio.run(main())\n"
+
+
+def test_the_programs_do_what_the_readme_says(running_model_server: OpenAIServer, tmp_path: Path) -> None:
+    running_model_server.reset()
+    first, again, many = BLOCKS
+    printed = run(first, running_model_server, tmp_path).splitlines()
+    assert printed[-1] == str(tmp_path / "agent_workspace" / "agents" / Path(printed[-1]).name)
+    assert [request.body["tools"][0]["function"]["name"] for request in running_model_server.requests] == [
+        "letters",
+        "letters",
+    ]
+    head = first[: first.index("async def main")]
+    run(within_main(again, head), running_model_server, tmp_path)
+    said = [message.get("content") for message in running_model_server.requests[-1].body["messages"]]
+    assert said[0].startswith("Which is longer")
+    assert said[-1] == "And 'drone'?"
+    assert "agents=100" in run(within_main(many, "import asyncio"), running_model_server, tmp_path)
