@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from overwinter.cli.invocation import invocation
 from overwinter.cli.rendering import money, number, plural, say, size, styled_status, visible
 from overwinter.cli.tables import print_indented, print_table
 
@@ -61,7 +62,8 @@ def print_saved(to: Console, board: Board, workspace: Workspace, *, chosen: str 
 def how_to_look(chosen: str | None) -> tuple[str, str]:
     """The commands that list what was saved, and show one of it."""
     where = "" if chosen is None else f" --workspace {shlex.quote(visible(chosen, lines=False))}"
-    return f"overwinter ls{where}", f"overwinter show editor{where}"
+    command = invocation()
+    return f"{command} ls{where}", f"{command} show editor{where}"
 
 
 def print_report(to: Console, path: Path, report: str) -> None:
