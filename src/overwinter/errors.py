@@ -39,7 +39,6 @@ The tree::
 
     OverwinterWarning (UserWarning)
     ├── UnfinishedRun                       a new run begins where an old one was cut off
-    ├── SettingsChanged                     saved settings differ from the constructor's
     ├── CorruptFileSetAside                 a damaged file was moved away and its predecessor used
     └── PlatformLimitation                  something this system lacks
 """
@@ -84,7 +83,6 @@ __all__ = [
     "SaveNotDurable",
     "SaveRejected",
     "SchemaTooNew",
-    "SettingsChanged",
     "StaleState",
     "StateNotFound",
     "ToolDefinitionError",
@@ -292,10 +290,6 @@ class OverwinterWarning(UserWarning):
 
 class UnfinishedRun(OverwinterWarning):
     """A new run begins although an earlier one was cut off."""
-
-
-class SettingsChanged(OverwinterWarning):
-    """The constructor's settings differ from the saved ones; the constructor's are used."""
 
 
 class CorruptFileSetAside(OverwinterWarning):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope
+from anyio import CancelScope, Lock
 
 from overwinter.agents.commands import (
     AgentMessage,
@@ -19,9 +19,16 @@ from overwinter.agents.commands import (
 )
 from overwinter.agents.deadline import deadline
 from overwinter.agents.records import AcceptedTask
-from overwinter.agents.serving import RunServer
+from overwinter.agents.serving import RunServer, waits_for_itself
 from overwinter.agents.ticket import Ticket
-from overwinter.errors import AgentError, AgentPaused, NothingToResume, OverwinterError, RunInterrupted
+from overwinter.errors import (
+    AgentError,
+    AgentPaused,
+    ConfigurationError,
+    NothingToResume,
+    OverwinterError,
+    RunInterrupted,
+)
 from overwinter.runtime import Actor
 
 if TYPE_CHECKING:
@@ -54,6 +61,7 @@ class AgentActor(Actor[AgentMessage]):
         self._closed = closed
         self._grace = grace
         self._queue: deque[Ticket] = deque()
+        self._saving_once = Lock()
         self._current: Ticket | None = None
         self._worker: Job | None = None
 
@@ -81,6 +89,15 @@ class AgentActor(Actor[AgentMessage]):
 
     async def on_stop(self) -> None:
         """Give the run a grace, interrupt it, save, and let go of the agent."""
+        try:
+            await self._end_runs()
+        finally:
+            # Also when patience was lost with the run: the agent lives here no more, and others may have it.
+            self._closed()
+            if self._stage.saving is not None:
+                await self._stage.saving.aclose()
+
+    async def _end_runs(self) -> None:
         if self._worker is not None:
             with deadline(self._stage.clock, self._grace):
                 await self._worker.wait()
@@ -95,30 +112,36 @@ class AgentActor(Actor[AgentMessage]):
             self._current.interrupt("the agent was stopped")
         if self._worker is not None:
             await self._worker.wait()
-        try:
-            if self._stage.saving is not None:
-                await self._stage.saving.aclose()
-        finally:
-            self._closed()
 
     async def _accept(self, message: RunTask, reply: Reply) -> None:
         state = self._stage.state
         if state.status == "paused" and not message.queue:
-            raise AgentPaused(
-                f"agent {self._stage.profile.name!r} is paused at its limit "
-                f"{state.run.stop_reason if state.run else ''!r}; call resume() with a higher limit, cancel(), or "
-                "run(task, queue=True) to wait behind it"
+            raise self._paused()
+        if state.key in message.within:
+            raise waits_for_itself(self._stage.profile.name)
+        if message.run_id in state.run_ids:
+            raise ConfigurationError(
+                f"run_id {message.run_id!r} was used before; a run_id names one run only"
             )
         saving = self._stage.saving
         if saving is not None:
             await saving.prepare()
-        ticket = Ticket(reply, message.run_id, streams=message.streams)
+        ticket = Ticket(
+            reply, message.run_id, streams=message.streams, within=message.within, queue=message.queue
+        )
         state.accept(AcceptedTask(run_id=message.run_id, task=message.task, at=self._stage.now()))
         if saving is not None:
-            await saving.accepted()
+            saving.accepted()
         self._queue.append(ticket)
         reply.on_abandon(lambda: self._abandoned(ticket))
         self._wake()
+
+    def _paused(self) -> AgentPaused:
+        run = self._stage.state.run
+        return AgentPaused(
+            f"agent {self._stage.profile.name!r} is paused at its limit {run.stop_reason if run else ''!r}, and this task "
+            "was not accepted; call resume() with a higher limit, cancel(), or run(task, queue=True) to wait behind it"
+        )
 
     def _resume(self, message: ResumeRun, reply: Reply) -> None:
         run_id, resumed = self._run_to_resume(message.run_id)
@@ -129,6 +152,7 @@ class AgentActor(Actor[AgentMessage]):
             resumed=resumed,
             max_loops=message.max_loops,
             budget=message.budget,
+            within=message.within,
         )
         self._queue.appendleft(ticket)
         reply.on_abandon(lambda: self._abandoned(ticket))
@@ -202,12 +226,13 @@ class AgentActor(Actor[AgentMessage]):
         if self._stage.saving is not None:
             return await self._stage.saving.save()
         # Without autosave the agent is claimed for this one save only.
-        saving = await self._open_saving()
-        try:
-            return await saving.save()
-        finally:
-            with CancelScope(shield=True):
-                await saving.aclose()
+        async with self._saving_once:
+            saving = await self._open_saving()
+            try:
+                return await saving.save()
+            finally:
+                with CancelScope(shield=True):
+                    await saving.aclose()
 
     async def _load_state(self, message: LoadState, reply: Reply) -> None:
         if self._current is not None or self._queue:
@@ -217,6 +242,16 @@ class AgentActor(Actor[AgentMessage]):
             )
         await self._load(message.path)
         reply.complete(None)
+
+    def _turn_away_if_paused(self) -> None:
+        """Whoever did not ask to wait behind a paused run hears of it, or would wait for a resume that none can make."""
+        if self._stage.state.status != "paused":
+            return
+        for ticket in tuple(self._queue):
+            if not ticket.queue and not ticket.resumed:
+                self._queue.remove(ticket)
+                self._stage.state.withdraw(ticket.run_id)
+                ticket.reply.fail(self._paused())
 
     def _wake(self) -> None:
         if self._worker is None and self._next_is_due():
@@ -239,5 +274,6 @@ class AgentActor(Actor[AgentMessage]):
                     self._current = None
                     for reply in ticket.waiting:
                         reply.complete(None)
+                self._turn_away_if_paused()
         finally:
             self._worker = None

@@ -21,7 +21,7 @@ from overwinter.agents.commands import (
 from overwinter.agents.membership import Membership
 from overwinter.agents.profile import Profile, Settings
 from overwinter.agents.residence import Residence
-from overwinter.agents.serving import refuse_to_wait_for_itself
+from overwinter.agents.serving import chain, refuse_to_wait_for_itself
 from overwinter.agents.signals import run_to_end
 from overwinter.agents.state import AgentState, StateView
 from overwinter.agents.stream import stream_events
@@ -172,7 +172,7 @@ class Agent(Generic[OutputT]):
         self._member = Membership(
             self._profile, self._state, Workspace(workspace_dir) if workspace_dir else None
         )
-        self._residence = Residence(self._member.make_runtime, self._member.join)
+        self._residence = Residence(self._member.make_runtime, self._member.join, name=agent_name)
         self._member.on_leave = self._residence.leave
 
     @property
@@ -268,7 +268,9 @@ class Agent(Generic[OutputT]):
         refuse_to_wait_for_itself(self._state, self.agent_name)
         message = self._task(task, run_id, queue=queue, streams=True)
         async with self._residence.at_home() as home:
-            events = stream_events(lambda: self._follow(home, message), home.runtime.watch, message.run_id)
+            events = stream_events(
+                lambda: self._follow(home, message), self._member.hub.watch, message.run_id
+            )
             try:
                 async for event in events:
                     yield event
@@ -296,7 +298,7 @@ class Agent(Generic[OutputT]):
         if self._state.run is None and not self._state.accepted:
             await self.load()
         async with self._residence.at_home() as home:
-            message = ResumeRun(run_id=run_id, max_loops=max_loops, budget=budget)
+            message = ResumeRun(run_id=run_id, max_loops=max_loops, budget=budget, within=chain())
             return await self._follow(home, message)
 
     async def save(self) -> Path:
@@ -327,7 +329,7 @@ class Agent(Generic[OutputT]):
                 f"there is no saved state at {path or self.state_path}; run the agent with autosave=True, or call "
                 "save() first"
             )
-        with self._member.loading() if self._residence.vacant else nullcontext():
+        with self._member.loading(own=path is None) if self._residence.vacant else nullcontext():
             async with self._residence.at_home() as home:
                 await self._ask(home, LoadState("" if path is None else str(path)))
 
@@ -347,7 +349,7 @@ class Agent(Generic[OutputT]):
     async def join(self, runtime: Runtime) -> ActorRef[AgentMessage]:
         """Make *runtime* the agent's home and load what its model needs: what ``runtime.spawn(agent)`` calls."""
         await self._profile.models[0].prepare()
-        return await self._residence.settle(runtime, name=self.agent_name)
+        return await self._residence.settle(runtime)
 
     def leave(self, runtime: Runtime) -> None:
         """*runtime* is no home any more; what a runtime says when it closes."""
@@ -368,7 +370,9 @@ class Agent(Generic[OutputT]):
             encode_checked(task, what="task")
         except SaveRejected as error:
             raise ConfigurationError(f"the task cannot be stored: {error}") from error
-        return RunTask(task=task, run_id=run_id or uuid.uuid4().hex, streams=streams, queue=queue)
+        return RunTask(
+            task=task, run_id=run_id or uuid.uuid4().hex, streams=streams, queue=queue, within=chain()
+        )
 
     async def _follow(self, home: Home, message: RunTask | ResumeRun) -> RunResult[OutputT]:
         """Send a run off and wait for its end; cancelled, interrupt it and wait until that is saved."""
@@ -393,5 +397,5 @@ class Agent(Generic[OutputT]):
             return await home.ref.ask(message)
         except ActorStopped as error:
             raise RunInterrupted(
-                f"agent {self.agent_name!r} was stopped before it answered; its state was saved as far as it had come"
+                f"agent {self.agent_name!r} was stopped before it answered; its files hold what was saved before"
             ) from error

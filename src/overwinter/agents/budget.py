@@ -18,7 +18,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one run; ``None`` means no limit.
 
     A run that reaches one of them pauses after the step in which it did, so that the step's own spending is
-    kept and nothing is thrown away. A cost that is unknown counts as nothing.
+    kept and nothing is thrown away. Of the cost what is known counts; a reply of unknown price is said in the log.
 
     :param tokens: input and output tokens together.
     :param cost: US dollars.
@@ -37,11 +37,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
                     f"budget.{name} is {value!r}; give a number above zero, or None for no limit"
                 )
 
-    def reached(self, usage: Usage, seconds: float) -> str:
-        """The name of the first limit that *usage* and *seconds* have reached, or an empty string."""
+    def reached(self, usage: Usage, known_cost: float, seconds: float) -> str:
+        """The name of the first limit that has been reached, or an empty string."""
         if self.tokens is not None and usage.input_tokens + usage.output_tokens >= self.tokens:
             return "tokens"
-        if self.cost is not None and (usage.cost or 0.0) >= self.cost:
+        if self.cost is not None and known_cost >= self.cost:
             return "cost"
         if self.seconds is not None and seconds >= self.seconds:
             return "seconds"

@@ -21,12 +21,16 @@ __all__ = [
 
 
 class RunTask(msgspec.Struct, frozen=True):
-    """Run *task*; answered with a ``RunResult``. With ``queue`` it waits behind a paused run."""
+    """Run *task*; answered with a ``RunResult``. With ``queue`` it waits behind a paused run.
+
+    ``within`` names the agents whose runs wait for this one.
+    """
 
     task: str
     run_id: str
     streams: bool = False
     queue: bool = False
+    within: tuple[str, ...] = ()
 
 
 class ResumeRun(msgspec.Struct, frozen=True):
@@ -36,6 +40,7 @@ class ResumeRun(msgspec.Struct, frozen=True):
     max_loops: int | None = None
     budget: Budget | None = None
     streams: bool = False
+    within: tuple[str, ...] = ()
 
 
 class InterruptRun(msgspec.Struct, frozen=True):

@@ -7,41 +7,48 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from overwinter._version import __version__
-from overwinter.persistence.codec import encode, pretty
+from overwinter.persistence.codec import encode, encode_checked, pretty
 from overwinter.persistence.document import SCHEMA_VERSION, Metadata
 from overwinter.persistence.fragments import Fragments
 from overwinter.persistence.messages import ReplaceDocument
 from overwinter.persistence.names import storable_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from overwinter.agents.profile import Profile
+    from overwinter.agents.records import Entry, RunSummary, ToolOutcome
     from overwinter.agents.state import AgentState
     from overwinter.persistence import AgentFolder
     from overwinter.runtime import Clock
 
-__all__ = ["Documents"]
+__all__ = ["Documents", "EncodedLists"]
 
 
 class Documents:
     """Makes ``config.json`` and the state file of one agent.
 
     Each call takes the next sequence number. What was encoded of the conversation, the tool results and the
-    list of runs is kept, so a document costs what is new since the last.
+    list of runs is kept in ``lists``, so a document costs what is new since the last.
     """
 
-    def __init__(self, profile: Profile[Any], state: AgentState, folder: AgentFolder, clock: Clock) -> None:
+    def __init__(
+        self,
+        profile: Profile[Any],
+        state: AgentState,
+        folder: AgentFolder,
+        clock: Clock,
+        lists: EncodedLists,
+    ) -> None:
         self._profile = profile
         self._state = state
         self._folder = folder
         self._clock = clock
-        self._generation = -1
-        self._lists: tuple[Fragments, ...] = ()
+        self._lists = lists
 
     def config(self) -> ReplaceDocument:
         """Every setting, and how far the run is."""
-        members = (
-            _members({"loop_count": self._state.loop_count}) + b",\n" + _inner(self._profile.encoded) + b"\n"
-        )
+        members = _members({"loop_count": self._state.loop_count}) + b",\n" + self._profile.members + b"\n"
         return ReplaceDocument(
             path=str(self._folder.config_path), metadata=self._metadata(), members=(members,)
         )
@@ -54,7 +61,7 @@ class Documents:
         return ReplaceDocument(
             path=str(self._folder.state_path),
             metadata=self._metadata(),
-            members=(self._head(), *self._encoded_lists()),
+            members=(self._head(), *self._pieces()),
             keep_previous=True,
             checksum=True,
         )
@@ -89,21 +96,50 @@ class Documents:
             "begun_calls": sorted(state.begun_calls),
             "partial_text": state.partial_text,
         }
-        return _members(head) + b",\n"
+        try:
+            return _members(head) + b",\n"
+        except (ValueError, TypeError, msgspec.MsgspecError):
+            # Checked where it came in; should something have slipped by, it is named.
+            for name, value in head.items():
+                encode_checked(value, what=name, type=type(value))
+            raise
 
-    def _encoded_lists(self) -> list[bytes]:
+    def _pieces(self) -> list[bytes]:
         state = self._state
-        if self._generation != state.generation:
-            self._lists = (Fragments("conversation"), Fragments("tool_results"), Fragments("runs"))
-            self._generation = state.generation
-        conversation, tool_results, runs = self._lists
-        conversation.update(state.conversation)
-        tool_results.update(state.tool_results)
-        runs.update(state.runs)
+        self._lists.update(state.conversation, state.tool_results, state.runs)
+        return self._lists.pieces()
+
+
+class EncodedLists:
+    """What only grows in an agent's state, encoded once; it outlives the runtimes that save it."""
+
+    __slots__ = ("_conversation", "_runs", "_tool_results")
+
+    def __init__(self) -> None:
+        self._conversation = Fragments("conversation")
+        self._tool_results = Fragments("tool_results")
+        self._runs = Fragments("runs")
+
+    def update(
+        self, conversation: Sequence[Entry], tool_results: Sequence[ToolOutcome], runs: Sequence[RunSummary]
+    ) -> None:
+        """Encode what is new; ``SaveRejected`` names what cannot be."""
+        self._conversation.update(conversation)
+        self._tool_results.update(tool_results)
+        self._runs.update(runs)
+
+    def replace(self, other: EncodedLists) -> None:
+        """Become *other*: the lists were replaced as a whole, and it holds the new ones."""
+        self._conversation = other._conversation
+        self._tool_results = other._tool_results
+        self._runs = other._runs
+
+    def pieces(self) -> list[bytes]:
+        """The last members of the state's document."""
         return [
-            *conversation.pieces(last=False),
-            *tool_results.pieces(last=False),
-            *runs.pieces(last=True),
+            *self._conversation.pieces(last=False),
+            *self._tool_results.pieces(last=False),
+            *self._runs.pieces(last=True),
         ]
 
 

@@ -12,9 +12,9 @@ from overwinter.agents import events
 from overwinter.agents.models.protocol import Message, ModelRequest
 from overwinter.agents.models.retry import ModelEvent, ModelRetried, complete_with_fallbacks
 from overwinter.agents.records import ToolOutcome
+from overwinter.agents.replies import storable_reply, storable_text
 from overwinter.agents.tools import ToolContext
-from overwinter.errors import OutputInvalid, SaveRejected
-from overwinter.persistence.codec import encode_checked
+from overwinter.errors import OutputInvalid
 
 if TYPE_CHECKING:
     from overwinter.agents.budget import Budget
@@ -86,28 +86,45 @@ class Loop:
         """
         began = self._stage.clock.monotonic()
         await self._finish_open_calls()
+        ending = self._ending_of_the_last_reply()
+        if ending is not None:
+            return ending
         while True:
             limit = self._limit_reached(began)
             if limit:
                 return Ending("paused", limit)
             reply = await self._ask()
             await self._serve(reply.message.tool_calls)
-            ending = self._ending(reply)
+            ending = self._ending(reply.message)
             if self._stage.saving is not None:
                 await self._stage.saving.step()
             if ending is not None:
                 return ending
 
     async def _finish_open_calls(self) -> None:
-        calls = self._state.open_calls
-        repeatable = [
-            call
-            for call in calls
-            if call.id not in self._state.begun_calls or self._profile.toolbox.may_repeat(call.name)
-        ]
-        if repeatable:
-            await self._serve(tuple(repeatable))
-        self._state.close_open_calls(self._stage.now())
+        state = self._state
+        if not state.open_calls:
+            return
+        # First those whose results are there: a save in the middle of a step has them, and no answer yet.
+        state.answer(state.open_calls, self._stage.now())
+        await self._serve(
+            tuple(
+                call
+                for call in state.open_calls
+                if call.id not in state.begun_calls or self._profile.toolbox.may_repeat(call.name)
+            )
+        )
+        state.close_open_calls(self._stage.now())
+        if self._stage.saving is not None:
+            await self._stage.saving.step()
+
+    def _ending_of_the_last_reply(self) -> Ending | None:
+        """How a resumed run ends with a reply that was recorded before it was cut off, if it does."""
+        for entry in reversed(self._state.conversation):
+            if entry.role != "tool":
+                is_last = entry.role == "assistant" and entry.run_id == self._state.run_id
+                return self._ending(entry) if is_last else None
+        return None
 
     def _limit_reached(self, began: float) -> str:
         if self._pause_asked:
@@ -116,7 +133,8 @@ class Loop:
             return "max_loops"
         if self._budget is None or self._state.run is None:
             return ""
-        return self._budget.reached(self._state.run.usage, self._stage.clock.monotonic() - began)
+        run, seconds = self._state.run, self._stage.clock.monotonic() - began
+        return self._budget.reached(run.usage, run.known_cost, seconds)
 
     def _loops_are_spent(self) -> bool:
         run = self._state.run
@@ -137,8 +155,14 @@ class Loop:
             on_text=self._stream if self._streams else None,
             on_event=self._tell_of_retry,
         )
-        reply.message = _storable(reply.message)
-        self._state.reply(reply, stage.now())
+        reply = storable_reply(reply, self._profile.settings.model_name)
+        state.reply(reply, stage.now())
+        if reply.usage.cost is None and self._budget is not None and self._budget.cost is not None:
+            logger.warning(
+                "the price of %s is unknown; the budget of agent %r cannot count it",
+                reply.model,
+                self._profile.name,
+            )
         stage.emit(
             events.ReplyReceived,
             text=reply.message.content,
@@ -162,6 +186,7 @@ class Loop:
         )
 
     def _stream(self, text: str) -> None:
+        text = storable_text(text)
         self._state.partial_text += text
         self._stage.emit(events.TextDelta, text=text, loop=self._state.loop_count + 1)
 
@@ -180,6 +205,12 @@ class Loop:
         )
 
     async def _serve(self, calls: tuple[ToolCall, ...]) -> None:
+        if not calls:
+            return
+        may_repeat = self._profile.toolbox.may_repeat
+        self._state.calls_begin(call.id for call in calls)
+        if self._stage.saving is not None and not all(may_repeat(call.name) for call in calls):
+            await self._stage.saving.calls_begin()
         try:
             async with create_task_group() as tasks:
                 for call in calls:
@@ -201,7 +232,6 @@ class Loop:
             memory=state.memory,
         )
         stage.emit(events.ToolStarted, call_id=call.id, tool=call.name, arguments=call.arguments)
-        state.tool_began(call.id)
         began = stage.clock.monotonic()
         try:
             ok, output = await self._profile.toolbox.call(
@@ -230,13 +260,16 @@ class Loop:
             events.ToolFinished, call_id=call.id, tool=call.name, ok=ok, output=output, seconds=seconds
         )
 
-    def _ending(self, reply: ModelReply) -> Ending | None:
-        """How the run ends with this reply, or ``None`` when it goes on."""
-        reason = self._reason_to_finish(reply)
+    def _ending(self, said: Message) -> Ending | None:
+        """How the run ends with this message of the model, or ``None`` when it goes on."""
+        reason = self._reason_to_finish(said)
         if not reason:
             return None
+        text, token = said.content, self._profile.settings.stopping_token
+        if reason == "stopping_token" and token and self._profile.output.schema is not None:
+            text = text.replace(token, "")
         try:
-            return Ending("finished", reason, self._profile.output.read(reply.message.content))
+            return Ending("finished", reason, self._profile.output.read(text))
         except ValueError as error:
             self._state.ask_again(self._profile.output.ask_again(str(error)), self._stage.now())
             if not self._output_retries:
@@ -248,32 +281,14 @@ class Loop:
             self._output_retries -= 1
             return None
 
-    def _reason_to_finish(self, reply: ModelReply) -> str:
-        text, profile = reply.message.content, self._profile
+    def _reason_to_finish(self, said: Message) -> str:
+        text, profile = said.content, self._profile
         if profile.settings.stopping_token and profile.settings.stopping_token in text:
             return "stopping_token"
         if profile.stopping_condition is not None and profile.stopping_condition(text):
             return "stopping_condition"
-        if reply.message.tool_calls:
+        if said.tool_calls:
             return ""
         if profile.runs_until_answered:
             return "answered"
         return "max_loops" if self._loops_are_spent() else ""
-
-
-def _storable(message: Message) -> Message:
-    """*message* as it can be kept; a model of the user's own may say what JSON cannot hold."""
-    try:
-        encode_checked(message, what="reply", type=Message)
-    except SaveRejected as error:
-        logger.warning("a model's reply cannot be stored as it is, and was mended: %s", error)
-        calls = tuple(
-            msgspec.structs.replace(call, arguments=_utf8(call.arguments), provider={})
-            for call in message.tool_calls
-        )
-        return Message(role="assistant", content=_utf8(message.content), tool_calls=calls)
-    return message
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")

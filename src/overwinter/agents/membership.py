@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from anyio import to_thread
 
 from overwinter.agents.actor import AgentActor
+from overwinter.agents.documents import EncodedLists
+from overwinter.agents.hub import EventHub
 from overwinter.agents.restore import apply, config_sequence, find_earlier, problems_of, read_state, warn_of
 from overwinter.agents.saving import Saving
 from overwinter.agents.stage import Stage
@@ -59,6 +61,11 @@ class Membership:
         self._earlier: Earlier | None = None
         self._loaded = False
         self._loading = False
+        self._unsaved_memory = False
+        self._lists = EncodedLists()
+        self.hub = EventHub()
+        if profile.settings.verbose:
+            self.hub.watch(narrator())
         self._stage: Stage | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_leave: Callable[[Runtime], None] = lambda _: None
@@ -144,6 +151,9 @@ class Membership:
 
     async def _open_saving(self, runtime: Runtime) -> Saving:
         storage = await runtime.storage()
+        if self._last_claim is not None and not await storage.call(self.folder.path.exists):
+            # Somebody deleted it: there is nothing to be behind of, and what is in memory is all there is.
+            self._last_claim = None
         first = self._last_claim is None
         claim = await storage.claim(
             self.folder,
@@ -170,17 +180,24 @@ class Membership:
             storage=storage,
             claim=claim,
             publish=self._publisher(runtime),
+            lists=self._lists,
             earlier=self._earlier,
+            kept=self._earlier_kept,
+            unsaved=self._unsaved_memory,
         )
 
-    @contextmanager
-    def loading(self) -> Generator[None]:
-        """What is in memory is about to be replaced: nothing of it is stale, and nobody else reads the files first.
+    def _earlier_kept(self) -> None:
+        self._earlier = None
 
-        If that fails, what stands in the folder is looked at before anything is written there.
+    @contextmanager
+    def loading(self, *, own: bool) -> Generator[None]:
+        """What is in memory is about to be replaced, so nothing of it is stale.
+
+        With ``own`` it is by the agent's own files, which then nobody else reads first. If that fails, they are looked
+        at before anything is written.
         """
         self._last_claim = None
-        self._loading = True
+        self._loading = own
         try:
             yield
         except BaseException:
@@ -192,16 +209,21 @@ class Membership:
     async def _load(self, runtime: Runtime, path: Path | None) -> None:
         now, folder = runtime.clock.now(), self.folder
 
-        def read() -> tuple[LoadedDocument, StateBody, int]:
-            return *read_state(folder, path, files=FILES, now=now), config_sequence(
-                folder, files=FILES, now=now
-            )
+        def read() -> tuple[LoadedDocument, StateBody, EncodedLists, int, tuple[str, ...]]:
+            loaded, body = read_state(folder, path, files=FILES, now=now)
+            lists = EncodedLists()
+            # Encoded here and not at the next save, which would keep the event loop from everything else.
+            lists.update(body.conversation, body.tool_results, body.runs)
+            sequence, damaged = config_sequence(folder, files=FILES, now=now)
+            return loaded, body, lists, sequence, (*damaged, *problems_of(loaded))
 
-        loaded, body, sequence = await to_thread.run_sync(read, limiter=runtime.tool_limiter)
-        warn_of(problems_of(loaded))
+        loaded, body, lists, sequence, damaged = await to_thread.run_sync(read, limiter=runtime.tool_limiter)
+        warn_of(damaged)
         self._state.sequence = max(self._state.sequence, sequence)
         apply(loaded, body, profile=self._profile, state=self._state)
-        if loaded.path in (self.folder.state_path, self.folder.previous_path):
+        self._lists.replace(lists)
+        self._unsaved_memory = False
+        if loaded.path in (folder.state_path, folder.previous_path):
             self._earlier = None
             self._loaded = True
             if self._stage is not None and self._stage.saving is not None:
@@ -220,15 +242,12 @@ class Membership:
             )
         if self._workspace.root != runtime.workspace.root:
             self._workspace = runtime.workspace
-            self._folder = self._last_claim = None
+            self._folder = self._last_claim = self._earlier = None
+            self._loaded = False
 
     def _publisher(self, runtime: Runtime) -> Callable[[Event], None]:
-        if not self._profile.settings.verbose:
-            return runtime.publish
-        narrate = narrator()
-
         def publish(event: Event) -> None:
-            narrate(event)
+            self.hub.publish(event)
             runtime.publish(event)
 
         return publish
@@ -236,6 +255,7 @@ class Membership:
     def _memory_changed(self) -> None:
         stage, loop = self._stage, self._loop
         if stage is None or stage.saving is None or loop is None:
+            self._unsaved_memory = True
             return
         # A synchronous tool sets memory from its thread.
         if _running_loop() is loop:

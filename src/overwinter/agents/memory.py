@@ -57,7 +57,7 @@ class Memory:
 
     def as_dict(self) -> dict[str, Any]:
         """A copy of everything kept."""
-        return {key: msgspec.json.decode(raw) for key, raw in self._values.items()}
+        return {key: msgspec.json.decode(raw) for key, raw in self.encoded().items()}
 
     def encoded(self) -> dict[str, msgspec.Raw]:
         """Everything kept, as checked JSON."""

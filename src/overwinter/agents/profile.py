@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ from overwinter.agents.models.retry import RetryPolicy
 from overwinter.agents.output import OutputFormat
 from overwinter.agents.toolbox import Toolbox
 from overwinter.errors import ConfigurationError, SaveRejected
-from overwinter.persistence.codec import encode_checked
+from overwinter.persistence.codec import encode_checked, pretty
 from overwinter.persistence.names import agent_id_for, storable_name
 from overwinter.persistence.secrets import redact, reveal
 
@@ -89,10 +90,10 @@ class Profile(Generic[OutputT]):
         settings.model_name = settings.model_name or self.models[0].name
         settings.fallback_models = tuple(fallback.name for fallback in self.models[1:])
         self.output: OutputFormat[OutputT] = OutputFormat(output_type)
-        self.stopping_condition = stopping_condition
+        self.stopping_condition = _checked_condition(stopping_condition)
         self.model_args = dict(model_args)
         self.retry = retry or RetryPolicy()
-        self._members = self._encode()
+        self._keep(self._encode())
 
     @property
     def name(self) -> str:
@@ -107,8 +108,7 @@ class Profile(Generic[OutputT]):
     @property
     def system_prompt(self) -> str:
         """What the model is told first: the prompt, and the shape its answer is to have."""
-        parts = (self.settings.system_prompt, self.output.instruction)
-        return "\n\n".join(part for part in parts if part)
+        return self._system_prompt
 
     @property
     def runs_until_answered(self) -> bool:
@@ -131,6 +131,11 @@ class Profile(Generic[OutputT]):
     @property
     def encoded(self) -> bytes:
         """Every setting as one JSON object, credentials redacted."""
+        return self._encoded
+
+    @property
+    def members(self) -> bytes:
+        """The same as the members of a pretty-printed document, without braces and final newline."""
         return self._members
 
     def adopt(self, saved: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -150,8 +155,14 @@ class Profile(Generic[OutputT]):
                 differing[name] = (theirs, ours)
         if saved.get("model_name") not in (None, "", self.settings.model_name):
             differing["model_name"] = (saved["model_name"], self.settings.model_name)
-        self._members = self._encode()
+        self._keep(self._encode())
         return differing
+
+    def _keep(self, encoded: bytes) -> None:
+        self._encoded = encoded
+        self._members = pretty(encoded).removeprefix(b"{\n").removesuffix(b"\n}")
+        parts = (self.settings.system_prompt, self.output.instruction)
+        self._system_prompt = "\n\n".join(part for part in parts if part)
 
     def _encode(self) -> bytes:
         condition = self.stopping_condition
@@ -173,6 +184,14 @@ class Profile(Generic[OutputT]):
             return encode_checked(_listed(described), what="agent")
         except SaveRejected as error:
             raise ConfigurationError(f"a setting of agent {self.name!r} cannot be stored: {error}") from error
+
+
+def _checked_condition(condition: Callable[[str], bool] | None) -> Callable[[str], bool] | None:
+    if inspect.iscoroutinefunction(condition):
+        raise ConfigurationError(
+            "stopping_condition is an async function, which nobody would await; give a plain one"
+        )
+    return condition
 
 
 def _check(settings: Settings) -> None:

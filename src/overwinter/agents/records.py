@@ -13,7 +13,7 @@ __all__ = ["AcceptedTask", "Entry", "RunSummary", "StateBody", "Status", "ToolOu
 Status = Literal["idle", "running", "paused", "interrupted", "failed", "finished"]
 
 
-class Entry(Message, omit_defaults=True, kw_only=True):
+class Entry(Message, frozen=True, omit_defaults=True, kw_only=True):
     """A message of the conversation, with when (ISO 8601, UTC), in which run and at which loop it was said."""
 
     at: str = ""
@@ -46,7 +46,8 @@ class AcceptedTask(Struct, frozen=True):
 class RunSummary(Struct, kw_only=True):
     """One run. A run that was resumed stands in the list once for each time it ended.
 
-    ``asked_again`` counts the steps beyond the limit that asked for an answer of the right shape.
+    ``asked_again`` counts the steps beyond the limit that asked for an answer of the right shape; ``known_cost`` is the
+    part of the cost, in US dollars, that is known where the usage's is not.
     """
 
     run_id: str
@@ -55,6 +56,7 @@ class RunSummary(Struct, kw_only=True):
     stop_reason: str = ""
     loop_count: int = 0
     asked_again: int = 0
+    known_cost: float = 0.0
     usage: Usage = Usage()
     began: str = ""
     ended: str = ""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, Lock
 
-from overwinter.errors import AgentInUse
+from overwinter.errors import AgentInUse, ConfigurationError
+from overwinter.persistence.waiting import to_its_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -33,17 +37,22 @@ class Residence:
     """Finds the agent a home for each call.
 
     The calls in flight on an agent that was spawned nowhere share one private runtime, which opens with the first
-    and closes, flushed, with the last of them.
+    and closes, flushed, with the last of them. An agent lives on one event loop at a time.
     """
 
     def __init__(
         self,
         make_runtime: Callable[[], Runtime],
         move_in: Callable[[Runtime], Awaitable[ActorRef[AgentMessage]]],
+        *,
+        name: str,
     ) -> None:
         self._make_runtime = make_runtime
         self._move_in = move_in
-        self._gate: Lock | None = None
+        self._name = name
+        self._mutex = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._gate = Lock()
         self._spawned: Home | None = None
         self._private: Home | None = None
         self._guests = 0
@@ -58,20 +67,19 @@ class Residence:
         """Whether the agent lives nowhere at present."""
         return self._spawned is None and self._private is None
 
-    async def settle(self, runtime: Runtime, *, name: str) -> ActorRef[AgentMessage]:
+    async def settle(self, runtime: Runtime) -> ActorRef[AgentMessage]:
         """Make *runtime* the agent's home.
 
-        :raises AgentInUse: it lives elsewhere in this process.
+        :raises AgentInUse: it lives elsewhere in this process, or calls without a runtime are in flight.
         """
-        import os
-        import socket
-
-        there = self._spawned or self._private
-        if there is not None:
-            raise AgentInUse(name, pid=os.getpid(), host=socket.gethostname(), runtime_id=there.runtime.id)
-        ref = await self._move_in(runtime)
-        self._spawned = Home(runtime, ref)
-        return ref
+        self._come_here()
+        async with self._gate:
+            there = self._spawned or self._private
+            if there is not None:
+                raise AgentInUse(self._name, pid=os.getpid(), host=_host(), runtime_id=there.runtime.id)
+            ref = await self._move_in(runtime)
+            self._spawned = Home(runtime, ref)
+            return ref
 
     def leave(self, runtime: Runtime) -> None:
         """*runtime* is no home any more."""
@@ -80,7 +88,11 @@ class Residence:
 
     @asynccontextmanager
     async def at_home(self) -> AsyncGenerator[Home]:
-        """A home for the length of the block. Cancelled or not, a private one is closed by whoever leaves last."""
+        """A home for the length of the block. Cancelled or not, a private one is closed by whoever leaves last.
+
+        :raises ConfigurationError: the agent lives on another event loop.
+        """
+        self._come_here()
         if self._spawned is not None:
             yield self._spawned
             return
@@ -88,12 +100,34 @@ class Residence:
         try:
             yield home
         finally:
-            with CancelScope(shield=True):
-                await self._exit()
+            # Counted before anything can be cancelled, so that a guest who leaves is always gone.
+            self._guests -= 1
+            if not self._guests:
+                await to_its_end(asyncio.create_task(self._close_if_empty()))
+
+    def _come_here(self) -> None:
+        """Make the running event loop the agent's, unless it lives on another that is alive."""
+        loop = asyncio.get_running_loop()
+        with self._mutex:
+            if self._loop is loop:
+                return
+            if self._loop is not None and not self._loop.is_closed() and (self._guests or not self.vacant):
+                raise ConfigurationError(
+                    f"agent {self._name!r} is at work on another event loop; an agent lives on one at a time. Call it "
+                    "from there (asyncio.run_coroutine_threadsafe), or make an Agent of another session for this one."
+                )
+            # What lived on a loop that was closed died with it.
+            self._loop = loop
+            self._gate = Lock()
+            self._spawned = self._private = None
+            self._guests = 0
 
     async def _enter(self) -> Home:
-        self._gate = self._gate or Lock()
         async with self._gate:
+            if self._spawned is not None:
+                # It was spawned while this call waited; that home is nobody's to close.
+                self._guests += 1
+                return self._spawned
             if self._private is None:
                 runtime = self._make_runtime()
                 await runtime.open()
@@ -106,12 +140,15 @@ class Residence:
             self._guests += 1
             return self._private
 
-    async def _exit(self) -> None:
-        assert self._gate is not None
-        # Counted before anything can be cancelled, so that a guest who leaves is always gone.
-        self._guests -= 1
+    async def _close_if_empty(self) -> None:
         async with self._gate:
             if self._guests or self._private is None:
                 return
             home, self._private = self._private, None
             await home.runtime.aclose()
+
+
+def _host() -> str:
+    import socket
+
+    return socket.gethostname()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-import os
-import shutil
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from overwinter.agents.records import StateBody
-from overwinter.errors import CorruptFileSetAside, CorruptState, StateNotFound, WorkspaceError
+from overwinter.errors import CorruptFileSetAside, CorruptState, SaveError, StateNotFound, WorkspaceError
+from overwinter.persistence.atomic import write_once
 from overwinter.persistence.document import LoadedDocument, load_document, read_document
 from overwinter.persistence.workspace import create_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from overwinter.agents.profile import Profile
@@ -99,13 +100,13 @@ def find_earlier(
 
     :raises SchemaTooNew: a later overwinter wrote it; a fresh start would put an older file in its place.
     """
-    sequence = config_sequence(folder, files=files, now=now)
+    sequence, damaged = config_sequence(folder, files=files, now=now)
     try:
         loaded, body = read_state(folder, None, files=files, now=now)
     except StateNotFound:
-        return None, sequence, ()
+        return None, sequence, damaged
     except CorruptState as error:
-        return None, sequence, (str(error),)
+        return None, sequence, (*damaged, str(error))
     found = loaded.metadata
     earlier = Earlier(
         path=loaded.path,
@@ -115,25 +116,33 @@ def find_earlier(
         sequence=found.sequence,
         waiting=len(body.accepted),
     )
-    return earlier, max(sequence, found.sequence), problems_of(loaded)
+    return earlier, max(sequence, found.sequence), (*damaged, *problems_of(loaded))
 
 
-def keep_earlier(folder: AgentFolder, earlier: Earlier) -> Path:
-    """Keep the state that a fresh agent is about to replace as ``history/{sequence}.json``. Blocking.
+def keep_earlier(folder: AgentFolder, earlier: Earlier, *, files: FileOperations) -> Path:
+    """Keep the state that a fresh agent is about to replace as ``history/{sequence}.json``, durably. Blocking.
 
     :raises WorkspaceError: it cannot be kept; nothing was replaced.
     """
-    create_folder(folder.history_dir)
-    kept = folder.history_dir / f"{earlier.sequence:06d}.json"
+    create_folder(folder.history_dir, files=files)
     try:
-        if not kept.exists():
-            _link_or_copy(earlier.path, kept)
-    except OSError as error:
+        data = files.read_bytes(earlier.path)
+        for name in _names(f"{earlier.sequence:06d}"):
+            kept = folder.history_dir / f"{name}.json"
+            if write_once(kept, [data], files=files) or files.read_bytes(kept) == data:
+                return kept
+    except (OSError, SaveError) as error:
         raise WorkspaceError(
-            f"{earlier.path} cannot be kept as {kept}: {error.strerror or error}. It would be lost to a new "
-            "conversation, so none was begun; make room, or call load() to go on in the old one."
+            f"{earlier.path} cannot be kept in {folder.history_dir}: {error}. It would be lost to a new conversation, "
+            "so none was begun; make room, or call load() to go on in the old one."
         ) from error
-    return kept
+    raise AssertionError("the names do not end")
+
+
+def _names(stem: str) -> Iterator[str]:
+    yield stem
+    for number in itertools.count(2):
+        yield f"{stem}-{number}"
 
 
 def problems_of(loaded: LoadedDocument) -> tuple[str, ...]:
@@ -161,20 +170,16 @@ def _read_foreign(path: Path, files: FileOperations) -> LoadedDocument:
     return LoadedDocument(metadata, body, path)
 
 
-def config_sequence(folder: AgentFolder, *, files: FileOperations, now: datetime) -> int:
-    """The sequence of the agent's config.json, 0 without one. Blocking."""
+def config_sequence(
+    folder: AgentFolder, *, files: FileOperations, now: datetime
+) -> tuple[int, tuple[str, ...]]:
+    """The sequence of the agent's config.json, 0 without one, and what was wrong with a damaged one. Blocking."""
     try:
         config = load_document(
             folder.config_path, None, files=files, now=now, checksum_required=False, kind="config"
         )
-    except (StateNotFound, CorruptState):
-        return 0
-    return config.metadata.sequence
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-        target.chmod(0o600)
+    except StateNotFound:
+        return 0, ()
+    except CorruptState as error:
+        return 0, (str(error),)
+    return config.metadata.sequence, ()

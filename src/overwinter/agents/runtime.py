@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast, overload
 
 import msgspec
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from overwinter.runtime import Clock, Supervision
 
 __all__ = ["Runtime", "RuntimeStatistics"]
+
+logger = logging.getLogger("overwinter.agents")
 
 MessageT = TypeVar("MessageT")
 T = TypeVar("T")
@@ -95,6 +98,7 @@ class Runtime(ActorSystem):
         self._storage_opened = False
         self._gate = Lock()
         self._agents: set[Agent[Any]] = set()
+        self._snapshots: list[Snapshot[Any]] = []
         self._handle_signals = handle_signals
         self._signal_scope: CancelScope | None = None
         self._signals: AbstractContextManager[SignalWatch] | None = None
@@ -111,13 +115,17 @@ class Runtime(ActorSystem):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        swallowed = False
-        if self._signal_scope is not None and self._signals is not None:
-            self._signals.__exit__(None, None, None)
-            swallowed = bool(self._signal_scope.__exit__(kind, error, traceback))
-        result = await super().__aexit__(
-            None if swallowed else kind, None if swallowed else error, None if swallowed else traceback
+        swallowed = self._signal_scope is not None and bool(
+            self._signal_scope.__exit__(kind, error, traceback)
         )
+        if swallowed:
+            kind = error = traceback = None
+        try:
+            result = await super().__aexit__(kind, error, traceback)
+        finally:
+            # Only now: a first signal during the closing must not cut it short either.
+            if self._signals is not None:
+                self._signals.__exit__(None, None, None)
         if self._watch is not None:
             self._watch.raise_received()
         return swallowed or result
@@ -184,6 +192,8 @@ class Runtime(ActorSystem):
             # An actor that had to be abandoned could not say that it left.
             for agent in self._agents:
                 agent.leave(self)
+            for snapshot in self._snapshots:
+                await _close_snapshot(snapshot)
             await self._storage.aclose()
             await self._writers.aclose()
 
@@ -209,31 +219,43 @@ class Runtime(ActorSystem):
     async def snapshot(self, name: str, *, type: type[T], default: T, session: str = "") -> Snapshot[T]:  # noqa: A002
         """A value that a plain actor keeps on disk, loaded if it was saved before; see :class:`Snapshot`.
 
+        Whatever of it is unsaved when the runtime closes is saved then.
+
         :raises AgentInUse: it is open elsewhere.
         """
         storage = await self.storage()
-        return await Snapshot[T].open(storage, name, type=type, default=default, session=session)
+        opened = await Snapshot[T].open(storage, name, type=type, default=default, session=session)
+        self._snapshots.append(opened)
+        return opened
 
-    async def resume_all(self) -> dict[str, RunResult[Any] | OverwinterError]:
-        """Resume, all at once, every agent of this runtime whose last run was cut off.
+    async def resume_all(self) -> dict[str, RunResult[Any] | Exception]:
+        """Finish, all at once, what was cut off of every agent of this runtime: its last run, then its accepted tasks.
 
-        Returns, by ``agent_id``, the result of each, or the error with which it ended; agents with nothing to resume
-        are left out. Cancelling it interrupts what it resumed.
+        Returns, by ``agent_id``, the last result of each, or the error with which it ended; agents with nothing to
+        resume are left out. Cancelling it interrupts what it resumed.
         """
-        outcomes: dict[str, RunResult[Any] | OverwinterError] = {}
+        outcomes: dict[str, RunResult[Any] | Exception] = {}
 
         async def resume(agent: Agent[Any]) -> None:
             try:
-                outcomes[agent.agent_id] = await agent.resume()
+                while (await self._resume_one(agent, outcomes)).status == "finished":
+                    pass
             except (NothingToResume, StateNotFound):
                 return
-            except OverwinterError as error:
+            except Exception as error:  # noqa: BLE001 - one agent's error is no other's
                 outcomes[agent.agent_id] = error
 
         async with create_task_group() as tasks:
             for agent in self.agents:
                 tasks.start_soon(resume, agent)
         return outcomes
+
+    @staticmethod
+    async def _resume_one(
+        agent: Agent[Any], outcomes: dict[str, RunResult[Any] | Exception]
+    ) -> RunResult[Any]:
+        result = outcomes[agent.agent_id] = await agent.resume()
+        return result
 
     @property
     def agents(self) -> tuple[Agent[Any], ...]:
@@ -260,3 +282,10 @@ class Runtime(ActorSystem):
 
 def _is_agent(candidate: object) -> TypeGuard[Agent[Any]]:
     return isinstance(candidate, Agent)
+
+
+async def _close_snapshot(snapshot: Snapshot[Any]) -> None:
+    try:
+        await snapshot.aclose()
+    except OverwinterError as error:
+        logger.warning("%s is not as it was last in memory: %s", snapshot.path, error)

@@ -9,7 +9,7 @@ from anyio import Lock, create_task_group
 
 from overwinter.agents import events
 from overwinter.agents.deadline import deadline
-from overwinter.agents.documents import Documents
+from overwinter.agents.documents import Documents, EncodedLists
 from overwinter.agents.restore import keep_earlier
 from overwinter.errors import OverwinterError
 from overwinter.persistence.autosaver import Autosaver
@@ -45,19 +45,24 @@ class Saving:
         storage: Storage,
         claim: Claim,
         publish: Callable[[events.Event], None],
+        lists: EncodedLists,
         earlier: Earlier | None = None,
+        kept: Callable[[], None],
+        unsaved: bool = False,
     ) -> None:
         self._profile = profile
         self._state = state
         self._storage = storage
         self._publish = publish
         self.earlier = earlier
+        self._kept = kept
+        self._unsaved = unsaved
         self._preparing = Lock()
         self._prepared = False
         self._closed = False
         self.claim = claim
         self.folder = claim.folder
-        documents = Documents(profile, state, self.folder, storage.clock)
+        documents = Documents(profile, state, self.folder, storage.clock, lists)
         self._config = self._autosaver(self.folder.config_path, documents.config, 0.0)
         self._states = self._autosaver(self.folder.state_path, documents.state, _STATE_INTERVAL)
 
@@ -73,24 +78,33 @@ class Saving:
         """
         async with self._preparing:
             if self.earlier is not None:
-                await self._storage.call(keep_earlier, self.folder, self.earlier)
+                await self._storage.call(keep_earlier, self.folder, self.earlier, files=self._storage.files)
                 self.earlier = None
+                self._kept()
             self._prepared = True
 
     def changed(self) -> None:
-        """Something outside a step changed, such as the memory; it is saved behind."""
+        """Something outside a step changed, such as the memory; it is saved behind, at the latest on closing."""
+        self._unsaved = True
         if self._prepared and not self._closed and self._profile.settings.durability != "exit":
             self._states.mark()
 
-    async def accepted(self) -> None:
-        """A task was accepted."""
+    def accepted(self) -> None:
+        """A task was accepted, after :meth:`prepare`; it is saved behind, and settled when its run begins."""
         self._states.mark()
-        if self._profile.settings.durability == "sync":
-            await self._settle()
 
     async def began(self) -> None:
         """A run began, or went on: from now on a process that dies leaves a run to resume."""
-        await self.accepted()
+        await self.prepare()
+        self._states.mark()
+        if self._profile.settings.durability == "sync":
+            await self._settle_one(self._states)
+
+    async def calls_begin(self) -> None:
+        """Tools that may not be repeated are about to run; in ``"sync"`` that is on disk when this returns."""
+        if self._profile.settings.durability == "sync":
+            self._states.mark()
+            await self._settle_one(self._states)
 
     async def step(self) -> None:
         """A step ended. In ``"sync"`` this returns when it is on disk, or the disk has failed."""
@@ -104,6 +118,7 @@ class Saving:
 
     async def run_ended(self, *, wait: bool) -> None:
         """A run ended. With ``wait``, or in ``"sync"``, this returns when it is on disk, or the disk has failed."""
+        await self.prepare()
         self._config.mark()
         self._states.mark()
         if wait or self._profile.settings.durability == "sync":
@@ -124,7 +139,7 @@ class Saving:
     async def aclose(self) -> None:
         """Bring what is unsaved to disk and let go of the agent. A disk that refuses is reported, not raised."""
         with deadline(self._storage.clock, self._storage.flush_timeout):
-            await self._settle()
+            await self._save_the_rest()
         self._closed = True
         await self._config.aclose()
         await self._states.aclose()
@@ -132,6 +147,15 @@ class Saving:
             await self._storage.release(self.claim, self._state.sequence)
         except OverwinterError as error:
             logger.warning("agent %r could not be released: %s", self._profile.name, error)
+
+    async def _save_the_rest(self) -> None:
+        if self._unsaved:
+            try:
+                await self.prepare()
+                self._states.mark()
+            except OverwinterError as error:
+                logger.warning("agent %r: %s", self._profile.name, error)
+        await self._settle()
 
     async def _settle(self) -> None:
         # Both at once, so that they reach the disk in one batch.

@@ -21,23 +21,33 @@ if TYPE_CHECKING:
     from overwinter.agents.state import AgentState
     from overwinter.agents.ticket import Ticket
 
-__all__ = ["RunServer", "refuse_to_wait_for_itself"]
+__all__ = ["RunServer", "chain", "refuse_to_wait_for_itself", "waits_for_itself"]
 
 logger = logging.getLogger("overwinter.agents")
 
-#: The agents (their states) within whose runs the code that runs is: a tool's, above all.
-_at_work: ContextVar[frozenset[int]] = ContextVar("overwinter_at_work", default=frozenset())
+#: The agents (the keys of their states) within whose runs the code that runs is: a tool's, above all.
+_at_work: ContextVar[frozenset[str]] = ContextVar("overwinter_at_work", default=frozenset())
 
 _SAVE_LIMIT = 10.0  # seconds that the end of a run waits for the disk
 
 
 def refuse_to_wait_for_itself(state: AgentState, name: str) -> None:
     """Raise ``AskDeadlock`` when the code that runs is part of a run of that very agent."""
-    if id(state) in _at_work.get():
-        raise AskDeadlock(
-            f"agent {name!r} was asked to run by one of its own tools, and would wait for itself for ever; give the "
-            "task to another agent"
-        )
+    if state.key in _at_work.get():
+        raise waits_for_itself(name)
+
+
+def chain() -> tuple[str, ...]:
+    """The agents within whose runs the code that runs is, to be sent along with a task."""
+    return tuple(sorted(_at_work.get()))
+
+
+def waits_for_itself(name: str) -> AskDeadlock:
+    """The error for an agent that was asked to run within its own run, directly or by way of others."""
+    return AskDeadlock(
+        f"agent {name!r} was asked to run by a tool of its own run, or of an agent that this run waits for, and would "
+        "wait for itself for ever; give the task to another agent"
+    )
 
 
 class RunServer:
@@ -53,17 +63,17 @@ class RunServer:
     async def serve(self, ticket: Ticket) -> None:
         """Run it to its end, whatever that is, save, and answer."""
         stage, state = self._stage, self._stage.state
-        _at_work.set(_at_work.get() | {id(state)})
+        _at_work.set(frozenset((*ticket.within, state.key)))
         if ticket.resumed:
             state.go_on()
         else:
             state.begin(ticket.run_id, stage.now())
         stage.emit(events.RunStarted, task=state.task, resumed=ticket.resumed)
-        await self._save(lambda saving: saving.began())
         ticket.loop = Loop(stage, streams=ticket.streams, max_loops=ticket.max_loops, budget=ticket.budget)
         ending: Ending | None = None
         try:
             with ticket.scope:
+                await self._save(lambda saving: saving.began())
                 await stage.profile.models[0].prepare()
                 ending = await ticket.loop.run()
         except ProgramEnds as ending_program:

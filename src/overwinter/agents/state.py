@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,10 +36,11 @@ class AgentState:
         "accepted",
         "begun_calls",
         "conversation",
-        "generation",
+        "key",
         "memory",
         "partial_text",
         "run",
+        "run_ids",
         "runs",
         "sequence",
         "status",
@@ -58,8 +60,8 @@ class AgentState:
         self.status: Status = "idle"
         self.partial_text = ""
         self.sequence = 0
-        # Counts how often the lists were replaced as a whole; what was encoded of them is void then.
-        self.generation = 0
+        self.key = uuid.uuid4().hex
+        self.run_ids: set[str] = set()
 
     @property
     def loop_count(self) -> int:
@@ -99,6 +101,7 @@ class AgentState:
 
     def accept(self, task: AcceptedTask) -> None:
         """A task was accepted; it waits for its turn."""
+        self.run_ids.add(task.run_id)
         self.accepted.append(task)
 
     def withdraw(self, run_id: str) -> bool:
@@ -142,6 +145,7 @@ class AgentState:
         assert self.run is not None
         self.run.loop_count += 1
         self.run.usage += reply.usage
+        self.run.known_cost += reply.usage.cost or 0.0
         self.usage += reply.usage
         self.partial_text = ""
         said = reply.message
@@ -157,9 +161,9 @@ class AgentState:
             )
         )
 
-    def tool_began(self, call_id: str) -> None:
-        """A tool is about to run."""
-        self.begun_calls.add(call_id)
+    def calls_begin(self, call_ids: Iterable[str]) -> None:
+        """Tools are about to run."""
+        self.begun_calls.update(call_ids)
 
     def tool_ended(self, outcome: ToolOutcome) -> None:
         """A tool ended; its answer enters the conversation with :meth:`answer`."""
@@ -167,12 +171,19 @@ class AgentState:
 
     def answer(self, calls: Iterable[ToolCall], at: str) -> None:
         """Put the answers of those of *calls* that ended into the conversation, in the model's order."""
-        # A provider may use a call id again in a later step, so the step belongs to the key.
-        step = (self.run_id, self.loop_count)
-        ended = {one.call_id: one.output for one in self.tool_results if (one.run_id, one.loop) == step}
+        ended = self._outputs_of_this_step()
         for call in calls:
             if call.id in ended:
                 self._answer(call, ended[call.id], at)
+
+    def _outputs_of_this_step(self) -> dict[str, str]:
+        # A provider may use a call id again in a later step, so only this one's count; they stand last.
+        outputs: dict[str, str] = {}
+        for one in reversed(self.tool_results):
+            if (one.run_id, one.loop) != (self.run_id, self.loop_count):
+                break
+            outputs.setdefault(one.call_id, one.output)
+        return outputs
 
     def close_open_calls(self, at: str) -> None:
         """Answer every open call with what is known of it, so that no provider refuses the conversation."""
@@ -201,7 +212,8 @@ class AgentState:
         self.status = body.status
         self.partial_text = body.partial_text
         self.sequence = max(self.sequence, metadata.sequence)
-        self.generation += 1
+        self.run_ids = {run.run_id for run in body.runs} | {task.run_id for task in body.accepted}
+        self.run_ids.add(self.run_id)
         if self.status == "running" and self.run is not None:
             self.status = self.run.status = "interrupted"
             self.run.error = "the process ended in the middle of the run"

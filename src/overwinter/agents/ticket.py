@@ -19,6 +19,7 @@ class Ticket:
 
     __slots__ = (
         "budget",
+        "queue",
         "loop",
         "max_loops",
         "reason",
@@ -28,6 +29,7 @@ class Ticket:
         "scope",
         "streams",
         "waiting",
+        "within",
     )
 
     def __init__(
@@ -39,6 +41,8 @@ class Ticket:
         resumed: bool = False,
         max_loops: int | None = None,
         budget: Budget | None = None,
+        within: tuple[str, ...] = (),
+        queue: bool = False,
     ) -> None:
         self.reply = reply
         self.run_id = run_id
@@ -46,6 +50,8 @@ class Ticket:
         self.resumed = resumed
         self.max_loops = max_loops
         self.budget = budget
+        self.within = within
+        self.queue = queue
         self.loop: Loop | None = None
         self.scope = CancelScope()
         self.reason = ""

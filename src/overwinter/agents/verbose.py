@@ -28,6 +28,7 @@ def narrator() -> Callable[[Event], None]:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
         logger.addHandler(handler)
+    if not logger.isEnabledFor(logging.INFO):
         logger.setLevel(logging.INFO)
     return _log
 

@@ -399,7 +399,7 @@ async def test_an_agent_that_asks_itself_is_told_so() -> None:
 
     agent = Agent("a", model=ScriptedModel([call("delegate"), "ok"]), tools=[delegate])
     assert (await agent.run("x")).text == "ok"
-    assert "one of its own tools" in agent.state.tool_results[0].output
+    assert "wait for itself" in agent.state.tool_results[0].output
 
 
 async def test_an_agent_may_ask_another() -> None:

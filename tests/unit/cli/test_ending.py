@@ -16,7 +16,7 @@ from overwinter.cli.demo.command import notices
 from overwinter.cli.demo.swarm import Swarm
 from overwinter.cli.demo.texts import Document
 from overwinter.cli.demo.views import LinesView
-from overwinter.errors import SettingsChanged, UnfinishedRun
+from overwinter.errors import PlatformLimitation, UnfinishedRun
 from overwinter.persistence import Workspace
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_warnings_and_the_log_are_calm_lines() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         with notices(LinesView(Console(file=out, width=200))):
-            warnings.warn("a setting \x1b[31mchanged", SettingsChanged, stacklevel=1)
+            warnings.warn("a setting \x1b[31mchanged", PlatformLimitation, stacklevel=1)
             warnings.warn("reader-a has an unfinished run", UnfinishedRun, stacklevel=1)
             warnings.warn("reader-b has an unfinished run", UnfinishedRun, stacklevel=1)
             warnings.warn("somebody else's", UserWarning, stacklevel=1)

@@ -27,7 +27,7 @@ class ToolCall(Struct, frozen=True, omit_defaults=True):
     provider: dict[str, Any] = {}
 
 
-class Message(Struct, omit_defaults=True):
+class Message(Struct, frozen=True, omit_defaults=True):
     """One message of a conversation.
 
     ``tool_call_id`` and ``name`` belong to a message of role ``tool`` and say which call it answers.
