@@ -7,11 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-
-from overwinter import Agent, ModelError, ModelUnavailable, OutputInvalid, RetryPolicy, ToolError, tool
-from overwinter.persistence.workspace import Workspace
-from overwinter.runtime import Backoff
-from overwinter.testing import ScriptedModel
 from tests.support.disk import off_loop
 from tests.support.openai_server import Answer, Drop, OpenAIServer, Status, ToolUse
 from tests.support.processes import (
@@ -23,6 +18,11 @@ from tests.support.processes import (
     say,
     temporaries,
 )
+
+from overwinter import Agent, ModelError, ModelUnavailable, OutputInvalid, RetryPolicy, ToolError, tool
+from overwinter.persistence.workspace import Workspace
+from overwinter.runtime import Backoff
+from overwinter.testing import ScriptedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ async def saved(agent: Agent[Any]) -> SavedState:
 
 async def with_a_past(workspace_dir: Path, name: str, script: list[Any], **settings: Any) -> Agent[str]:
     """An agent that has finished a run with a tool call, and is about to follow *script*."""
-    past = [call("add", {"a": 1, "b": 2}), "It is 3."]
+    past: list[Any] = [call("add", {"a": 1, "b": 2}), "It is 3."]
     agent = Agent(
         name,
         model=ScriptedModel([*past, *script]),
@@ -178,7 +178,7 @@ async def test_whatever_a_model_raises_or_returns_the_state_is_saved(workspace_d
     """F1: a model's bug ends the run as failed and loses nothing."""
     agent = await with_a_past(workspace_dir, "buggy", [reply, "now it works"])
     before = await saved(agent)
-    with pytest.raises(Exception) as caught:  # noqa: PT011, B017
+    with pytest.raises(Exception) as caught:
         await agent.run("again")
     assert any("resume()" in note for note in caught.value.__notes__)
     after = await saved(agent)
@@ -261,7 +261,7 @@ def run_a_tool_that_leaves(workspace: str, name: str) -> None:
 async def test_a_tool_that_ends_the_program_hangs_nothing_and_loses_nothing(
     workspace_dir: Path, name: str
 ) -> None:
-    """F3: a tool that calls sys.exit() is told of, or ends the program; it never hangs it, and what was said is saved."""
+    """F3: a tool that calls sys.exit() is told of or ends the program; it never hangs it, and all is saved."""
 
     def run() -> None:
         with Child(run_a_tool_that_leaves, str(workspace_dir), name) as child:

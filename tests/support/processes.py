@@ -262,7 +262,8 @@ def read_everything(root: Path) -> dict[str, SavedState]:
 
 def temporaries(root: Path) -> list[Path]:
     """The temporary files anywhere in a workspace."""
-    return [path for path in root.rglob("*") if is_temporary(path.name)]
+    # Unlike Path.rglob it does not mind a folder that is removed meanwhile.
+    return [Path(folder, name) for folder, _, names in os.walk(root) for name in names if is_temporary(name)]
 
 
 def assert_nothing_lost(before: StateBody, after: StateBody) -> None:

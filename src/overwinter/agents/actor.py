@@ -139,8 +139,8 @@ class AgentActor(Actor[AgentMessage]):
     def _paused(self) -> AgentPaused:
         run = self._stage.state.run
         return AgentPaused(
-            f"agent {self._stage.profile.name!r} is paused at its limit {run.stop_reason if run else ''!r}, and this task "
-            "was not accepted; call resume() with a higher limit, cancel(), or run(task, queue=True) to wait behind it"
+            f"agent {self._stage.profile.name!r} is paused at its limit {run.stop_reason if run else ''!r}, and this "
+            "task was not accepted; call resume() with a higher limit, or cancel(), or wait with run(task, queue=True)"
         )
 
     def _resume(self, message: ResumeRun, reply: Reply) -> None:
@@ -244,7 +244,7 @@ class AgentActor(Actor[AgentMessage]):
         reply.complete(None)
 
     def _turn_away_if_paused(self) -> None:
-        """Whoever did not ask to wait behind a paused run hears of it, or would wait for a resume that none can make."""
+        """Whoever did not ask to wait behind a paused run hears of it; nobody else might be there to resume."""
         if self._stage.state.status != "paused":
             return
         for ticket in tuple(self._queue):

@@ -19,9 +19,9 @@ class Ticket:
 
     __slots__ = (
         "budget",
-        "queue",
         "loop",
         "max_loops",
+        "queue",
         "reason",
         "reply",
         "resumed",

@@ -36,7 +36,13 @@ def result_text(value: Any, tool_name: str) -> str:
     try:
         # One pass in C; bytes stay, so that the codec refuses them by name.
         plain = msgspec.to_builtins(value, builtin_types=_KEPT, str_keys=True, enc_hook=_dumped)
-        return encode_checked(plain, what="result").decode()
+        try:
+            encoded = encode_checked(plain, what="result")
+        except SaveRejected:
+            # Tuples stay too, and the codec refuses them; turning them into lists takes a slow pass, so it is
+            # only made when there may be some.
+            encoded = encode_checked(_with_lists(plain), what="result")
+        return encoded.decode()
     except (TypeError, RecursionError) as error:
         raise SaveRejected(
             f"tool {tool_name!r} returned a {type(value).__name__}, which cannot be stored: {error}. "
@@ -84,6 +90,14 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _with_lists(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {key: _with_lists(item) for key, item in cast("dict[str, Any]", plain).items()}
+    if isinstance(plain, (list, tuple)):
+        return [_with_lists(item) for item in cast("list[Any]", plain)]
+    return plain
 
 
 def _dumped(value: Any) -> Any:

@@ -312,7 +312,8 @@ async def test_a_task_that_was_only_accepted_is_run_by_a_resume(workspace_dir: P
         with pytest.raises(RunInterrupted):
             await agent.run(task)
 
-    async with anyio.create_task_group() as tasks:
+    # The tasks outlive the runtime, whose end they are told of.
+    async with anyio.create_task_group() as tasks:  # noqa: SIM117
         async with Runtime(workspace_dir, run_grace=0) as runtime:
             await runtime.spawn(agent)
             tasks.start_soon(interrupted, "first")
@@ -326,7 +327,9 @@ async def test_a_task_that_was_only_accepted_is_run_by_a_resume(workspace_dir: P
         await fresh.resume()
 
 
-async def test_a_saving_that_breaks_harms_no_run(workspace_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_saving_that_breaks_harms_no_run(
+    workspace_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from overwinter.agents.saving import Saving
 
     async def broken(self: Saving, *, wait: bool) -> None:

@@ -30,6 +30,7 @@ from overwinter import (
 from overwinter.agents.saving import Saving
 from overwinter.errors import AgentInUse
 from overwinter.events import RunEnded
+from overwinter.persistence import encode_checked
 from overwinter.testing import ScriptedModel
 
 if TYPE_CHECKING:
@@ -373,7 +374,7 @@ def test_an_async_stopping_condition_is_refused() -> None:
         return True
 
     with pytest.raises(ConfigurationError, match="async"):
-        Agent("a", "m", stopping_condition=condition)  # type: ignore[call-overload]
+        Agent("a", "m", stopping_condition=condition)  # type: ignore[arg-type]
 
 
 async def test_the_view_of_a_state_cannot_be_written() -> None:
@@ -390,7 +391,7 @@ async def test_a_long_conversation_is_encoded_once(
     from overwinter.persistence import fragments
 
     encoded: list[str] = []
-    encode = fragments.encode_checked
+    encode = encode_checked
 
     def counting(value: object, **options: Any) -> bytes:
         encoded.append(options["what"])

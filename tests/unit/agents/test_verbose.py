@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.anyio
-async def test_a_verbose_agent_logs_its_steps_and_saves(workspace_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_verbose_agent_logs_its_steps_and_saves(
+    workspace_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     @tool
     async def add(a: int, b: int) -> int:
         return a + b
 
     model = ScriptedModel([ScriptedModel.call("add", {"a": 1, "b": 2}), "three"])
-    agent = Agent("teller", model=model, tools=[add], verbose=True, autosave=True, workspace_dir=workspace_dir)
+    agent = Agent(
+        "teller", model=model, tools=[add], verbose=True, autosave=True, workspace_dir=workspace_dir
+    )
     with caplog.at_level(logging.INFO, "overwinter.agents.verbose"):
         await agent.run("1 + 2?")
     said = caplog.text

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overwinter.cli.invocation import invocation
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
 
@@ -26,6 +24,6 @@ def test_elsewhere_it_is_the_path_from_here(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv" / "bin" / "overwinter")])
-    assert invocation() == os.path.join(".venv", "bin", "overwinter")
+    assert invocation() == str(Path(".venv", "bin", "overwinter"))
     monkeypatch.setattr(sys, "argv", ["-m"])
     assert invocation() == "overwinter"
