@@ -26,6 +26,7 @@ from tests.support.processes import (
 from overwinter import Agent, ModelError, ModelUnavailable, Runtime, SaveError, tool
 from overwinter.errors import WorkspaceError
 from overwinter.events import Event, Saved, SaveFailing
+from overwinter.persistence import FileOperations
 from overwinter.testing import FakeClock, ScriptedModel
 
 if TYPE_CHECKING:
@@ -272,3 +273,86 @@ def test_a_really_full_disk(tmp_path: Path, kind: str) -> None:
         ended = child.ended()
     assert ended.code == 0
     assert "Saving fails" in ended.stderr
+
+
+class FailingOnce(FileOperations):
+    """A disk whose Nth operation fails, once; ``failed`` is its name."""
+
+    def __init__(self, number: int, code: int) -> None:
+        super().__init__()
+        self.left = number
+        self.code = code
+        self.failed = ""
+
+    def _try(self, operation: str) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.failed = operation
+            raise OSError(self.code, os.strerror(self.code))
+
+    def open_new(self, path: Path) -> int:
+        self._try("open")
+        return super().open_new(path)
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        self._try("write")
+        return super().write(fd, data)
+
+    def fsync(self, fd: int) -> None:
+        self._try("fsync")
+        super().fsync(fd)
+
+    def close(self, fd: int) -> None:
+        super().close(fd)
+        self._try("close")
+
+    def replace(self, source: Path, target: Path) -> None:
+        self._try("replace")
+        super().replace(source, target)
+
+    def link(self, existing: Path, new: Path) -> None:
+        self._try("link")
+        super().link(existing, new)
+
+    def unlink(self, path: Path) -> None:
+        self._try("unlink")
+        super().unlink(path)
+
+    def sync_folder(self, path: Path) -> None:
+        self._try("sync_folder")
+        super().sync_folder(path)
+
+    def mkdir(self, path: Path) -> None:
+        self._try("mkdir")
+        super().mkdir(path)
+
+    def read_bytes(self, path: Path) -> bytes:
+        self._try("read")
+        return super().read_bytes(path)
+
+
+@pytest.mark.parametrize("durability", ["async", "sync", "exit"])
+async def test_any_one_operation_that_fails_once_loses_nothing(
+    tmp_path: Path, durability: Durability
+) -> None:
+    """F40: whichever operation on files fails, once, in the life of an agent: spawn says so before any model is asked
+    and works the next time, or the run finishes, and when the Runtime was left the newest state is on disk."""
+    lost: list[str] = []
+    number, failed = 0, "?"
+    while failed:
+        number += 1
+        disk = FailingOnce(number, errno.EIO)
+        agent = worker([["one", STEP], "two"], durability=durability)
+        async with Runtime(folder / f"{number}", files=disk, run_grace=0.0) as runtime:
+            try:
+                await runtime.spawn(agent)
+            except WorkspaceError:
+                await runtime.spawn(agent)
+            assert (await agent.run("work")).text == "two"
+        failed = disk.failed
+        saved = (await off_loop(read_everything, folder / f"{number}"))["worker"]
+        assert failed == "unlink" or not await off_loop(temporaries, folder / f"{number}")
+        if saved.state.conversation != [*agent.state.conversation]:
+            lost.append(f"{failed} (the {number}th operation) left {len(saved.state.conversation)} messages")
+    assert number > 30
+    assert not lost

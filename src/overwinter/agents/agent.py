@@ -291,8 +291,6 @@ class Agent(Generic[OutputT]):
         :param budget: a new budget for the run.
         :raises NothingToResume: the last run had ended.
         :raises StateNotFound: there is neither a run in memory nor a saved state.
-
-        Cancelling it interrupts the run again.
         """
         refuse_to_wait_for_itself(self._state, self.agent_name)
         if self._state.run is None and not self._state.accepted:
@@ -347,7 +345,7 @@ class Agent(Generic[OutputT]):
             await self._ask(home, CancelRun())
 
     async def join(self, runtime: Runtime) -> ActorRef[AgentMessage]:
-        """Make *runtime* the agent's home and load what its model needs: what ``runtime.spawn(agent)`` calls."""
+        """Make *runtime* the home and load what the model needs: what ``runtime.spawn(agent)`` calls."""
         await self._profile.models[0].prepare()
         return await self._residence.settle(runtime)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -67,6 +69,10 @@ class ThreadCall(Generic[T]):
                 pass
 
         self._future.add_done_callback(tell)
+
+    def abandon(self) -> None:
+        """Nobody goes on with what it returns: should that be a coroutine, it is closed, whenever it comes."""
+        self._future.add_done_callback(_close_coroutine)
 
 
 class ToolThreads:
@@ -159,6 +165,15 @@ class _Worker(threading.Thread):
             return None
 
 
+def _close_coroutine(future: Future[Any]) -> None:
+    if future.exception() is None and inspect.iscoroutine(result := future.result()):
+        result.close()
+
+
 def _in_context(function: Callable[[], T]) -> Callable[[], T]:
     context = copy_context()
+    # anyio.run() refuses to run where this says that a loop runs already; in the thread none does.
+    sniffio = sys.modules.get("sniffio")
+    if sniffio is not None:
+        context.run(sniffio.current_async_library_cvar.set, None)
     return lambda: context.run(function)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
-import anyio.to_thread
 import msgspec
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
 
 from overwinter.agents.deadline import deadline
-from overwinter.agents.tool_result import result_text
+from overwinter.agents.tool_result import is_small, result_text
+from overwinter.agents.tool_threads import ToolThreads
 from overwinter.agents.tools import Tool, describe
 from overwinter.errors import SaveRejected, ToolDefinitionError, ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from anyio import CapacityLimiter
-
     from overwinter.agents.models.protocol import ToolCall, ToolSpec
+    from overwinter.agents.tool_threads import ThreadCall
     from overwinter.agents.tools import ToolContext
     from overwinter.runtime.clock import Clock
 
@@ -28,17 +30,26 @@ __all__ = ["Toolbox"]
 
 logger = logging.getLogger("overwinter.agents")
 
+_Outcome = tuple[bool, str]
+
+# Conversions compute and never wait, so more at once would only share the processor.
+_CONVERSIONS = 2
+_conversions: RunVar[CapacityLimiter] = RunVar("overwinter_tool_conversions")
+
+_threads = ToolThreads()
+
 
 class Toolbox:
     """The tools of one agent by name."""
 
-    __slots__ = ("_timeout", "_tools")
+    __slots__ = ("_left_behind", "_timeout", "_tools")
 
     def __init__(
         self, tools: Iterable[Tool[..., Any] | Callable[..., Any]] = (), *, timeout: float | None = None
     ) -> None:
         self._tools: dict[str, Tool[..., Any]] = {}
         self._timeout = timeout
+        self._left_behind: dict[str, ThreadCall[Any]] = {}
         for candidate in tools:
             a_tool = cast("Tool[..., Any]", candidate if isinstance(candidate, Tool) else Tool(candidate))
             if a_tool.name in self._tools:
@@ -67,8 +78,9 @@ class Toolbox:
         """Serve *call*: whether it went well, and the text for the model.
 
         Every failure of the tool becomes a text. Cancelling it cancels an async tool; a sync one goes on in
-        its thread and its result is dropped.
+        its thread, holds its place in *limiter* until it ends, and can be waited for with :meth:`settle`.
         """
+        self._left_behind.pop(call.id, None)
         a_tool = self._tools.get(call.name)
         if a_tool is None:
             return False, self._unknown(call.name)
@@ -83,42 +95,116 @@ class Toolbox:
             return False, f"Error: the arguments of tool {call.name!r} are not valid: {error}"
         if a_tool.signature.context_parameter:
             arguments[a_tool.signature.context_parameter] = context
-        return await self._run(a_tool, arguments, clock, limiter)
+        return await self._run(a_tool, arguments, call.id, clock, limiter)
+
+    async def settle(self, call_id: str) -> tuple[bool, str] | None:
+        """The outcome of a call whose caller was cancelled while its thread went on, as :meth:`call` would give it.
+
+        It waits for a thread that still lives, however long that takes, and answers once: afterwards the call
+        is forgotten, as it is when another of the same id begins. ``None`` says that nothing is known of it
+        here. Cancelling it forgets nothing. Any event loop may ask, not only the one that called.
+        """
+        left = self._left_behind.get(call_id)
+        if left is None:
+            return None
+        try:
+            outcome = await left.wait()
+        except KeyboardInterrupt as error:
+            # It was meant for a run that is gone.
+            outcome = _failure(call_id, error)
+        if self._left_behind.get(call_id) is left:
+            del self._left_behind[call_id]
+        return outcome if isinstance(outcome, tuple) else None
 
     async def _run(
-        self, a_tool: Tool[..., Any], arguments: dict[str, Any], clock: Clock, limiter: CapacityLimiter
-    ) -> tuple[bool, str]:
+        self,
+        a_tool: Tool[..., Any],
+        arguments: dict[str, Any],
+        call_id: str,
+        clock: Clock,
+        limiter: CapacityLimiter,
+    ) -> _Outcome:
         timeout = self._timeout if a_tool.timeout is None else a_tool.timeout
+        value: Any = None
+        remark = ""
         try:
             with deadline(clock, timeout) as scope:
                 if a_tool.is_async:
-                    value = await a_tool.function(**arguments)
+                    value = a_tool.function(**arguments)
                 else:
-                    value = await anyio.to_thread.run_sync(
-                        functools.partial(a_tool.function, **arguments),
-                        abandon_on_cancel=True,
-                        limiter=limiter,
+                    remark = " It never began: every thread for tools was taken."
+                    work = functools.partial(
+                        _outcome, functools.partial(a_tool.function, **arguments), a_tool.name
                     )
-                return True, result_text(value, a_tool.name)
+                    in_thread = await _threads.start(work, limiter=limiter)
+                    remark = " It may still be running."
+                    value = await self._wait(call_id, in_thread)
+                    if isinstance(value, tuple):
+                        return cast("_Outcome", value)
+                    remark = ""
+                while inspect.isawaitable(value):
+                    value = await value
             if scope.cancelled_caught:
-                left = "" if a_tool.is_async else " It may still be running."
-                return False, f"Error: tool {a_tool.name!r} timed out after {timeout} seconds.{left}"
-        except ToolError as error:
-            return False, f"Error: {_text_of(error)}"
-        except SaveRejected as error:
-            return False, f"Error: the result of tool {a_tool.name!r} was refused: {_text_of(error)}"
+                # It is answered, so nobody will ask for what became of it.
+                self._left_behind.pop(call_id, None)
+                return False, f"Error: tool {a_tool.name!r} timed out after {timeout} seconds.{remark}"
+            return await self._as_text(value, a_tool.name, call_id)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            logger.warning("tool %s failed", a_tool.name, exc_info=True)
-            return False, f"Error: {type(error).__name__}: {_text_of(error)}"
-        raise AssertionError("a tool neither returned nor failed")
+            return _failure(a_tool.name, error)
+
+    async def _as_text(self, value: Any, tool_name: str, call_id: str) -> _Outcome:
+        """What became of a call that returned *value* on the event loop, which a big one must not hold up."""
+        if is_small(value):
+            return True, result_text(value, tool_name)
+        work = functools.partial(_outcome, lambda: value, tool_name)
+        outcome = await self._wait(call_id, await _threads.start(work, limiter=_room_for_conversions()))
+        return cast("_Outcome", outcome)
+
+    async def _wait(self, call_id: str, in_thread: ThreadCall[Any]) -> Any:
+        try:
+            return await in_thread.wait()
+        except (asyncio.CancelledError, GeneratorExit):
+            in_thread.abandon()
+            self._left_behind[call_id] = in_thread
+            raise
 
     def _unknown(self, name: str) -> str:
         known = ", ".join(sorted(self._tools)) or "none"
         return f"Error: there is no tool {_clean(name)!r}. The tools are: {known}."
+
+
+def _outcome(produce: Callable[[], Any], tool_name: str) -> Any:
+    """In a thread: what became of the call, or the awaitable it returned, which the event loop has to wait for."""
+    try:
+        value = produce()
+        return value if inspect.isawaitable(value) else (True, result_text(value, tool_name))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (the model is told)
+        return _failure(tool_name, error)
+
+
+def _failure(tool_name: str, error: BaseException) -> _Outcome:
+    if isinstance(error, ToolError):
+        return False, f"Error: {_text_of(error)}"
+    if isinstance(error, SaveRejected):
+        return False, f"Error: the result of tool {tool_name!r} was refused: {_text_of(error)}"
+    logger.warning("tool %s failed", tool_name, exc_info=error)
+    return False, f"Error: {type(error).__name__}: {_text_of(error)}"
+
+
+def _room_for_conversions() -> CapacityLimiter:
+    """A limiter of this event loop's own, so that a result need not wait for tools that hold every thread."""
+    try:
+        return _conversions.get()
+    except LookupError:
+        limiter = CapacityLimiter(_CONVERSIONS)
+        _conversions.set(limiter)
+        return limiter
 
 
 def _is_cancelled() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 
@@ -74,12 +74,17 @@ class Tool(Generic[P, R]):
         functools.update_wrapper(self, function)
         self.function = function
         self.name = _checked_name(function, name)
-        self.description = inspect.getdoc(function) or "" if description is None else description
+        self.description = (
+            inspect.getdoc(_undecorated(function)) or "" if description is None else description
+        )
         self.idempotent = idempotent
         self.requires_approval = requires_approval
         self.timeout = timeout
-        self.signature = ToolSignature.of(function, self.name, context_type=ToolContext)
-        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
+        self.signature = _signature(function, self.name)
+        # What is called decides, not what it wraps: a decorator may make an async function of a sync one.
+        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004
+        )
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -167,6 +172,41 @@ def tool(
         )
 
     return make if function is None else make(function)
+
+
+def _undecorated(function: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(function, functools.partial):
+        function = cast("Callable[..., Any]", function.func)
+    return function
+
+
+def _signature(function: Callable[..., Any], name: str) -> ToolSignature:
+    try:
+        return ToolSignature.of(_with_hints(function), name, context_type=ToolContext)
+    except ToolDefinitionError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ToolDefinitionError(
+            f"the parameters of tool {name!r} cannot be found out: {error}. Wrap it in a function with annotations."
+        ) from error
+
+
+def _with_hints(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Something with the signature of *function* and with annotations, which a ``partial`` and an object lack."""
+    inner = _undecorated(function)
+    if not inspect.isroutine(inspect.unwrap(inner)) and not isinstance(inner, (type, Tool)):
+        inner = cast("Callable[..., Any]", getattr(inner, "__call__"))  # noqa: B004, B009
+    if not isinstance(function, functools.partial):
+        return inner
+    signature = inspect.signature(function)
+    bound = function.keywords
+    offered = [parameter for parameter in signature.parameters.values() if parameter.name not in bound]
+
+    @functools.wraps(inner)
+    def described(*args: Any, **kwargs: Any) -> None: ...
+
+    described.__signature__ = signature.replace(parameters=offered)  # type: ignore[attr-defined]
+    return described
 
 
 def _checked_name(function: Callable[..., Any], name: str | None) -> str:

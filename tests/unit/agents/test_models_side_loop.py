@@ -73,12 +73,14 @@ async def test_cancelling_here_ends_what_runs_there_before_it_returns(aside: Asi
 @pytest.mark.allow_blocking  # the side loop is there to be blocked
 async def test_a_cancellation_before_it_began_leaves_it_undone(aside: Aside) -> None:
     """M12"""
-    held = threading.Event()
+    busy, held = threading.Event(), threading.Event()
 
     async def hold_the_loop() -> None:
+        busy.set()
         held.wait(5)  # the loop is busy; what comes now waits its turn
 
     holding = asyncio.create_task(aside.loop.run(hold_the_loop))
+    await to_thread.run_sync(busy.wait)
     waiting = asyncio.create_task(aside.loop.run(aside.wait_for_ever))
     await asyncio.sleep(0)
     waiting.cancel()
