@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check cover soak bench format clean
+.PHONY: help demo test check cover bench format clean
 
 help:
 	@echo "make demo    a swarm reads documents, writes a report and saves itself"
 	@echo "make test    every check and every test"
 	@echo "make check   format, lint and types only"
 	@echo "make cover   the tests with branch coverage"
+	@echo "make bench   what autosaving costs, beside doing without"
 	@echo "make format  format and mend what can be mended"
 	@echo "make clean   remove the virtual environment and caches"
 
@@ -39,6 +40,9 @@ cover: $(STAMP)
 	@$(BIN)/coverage run -m pytest tests/unit tests/integration tests/faults
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
+
+bench: $(STAMP)
+	@$(BIN)/python benchmarks/autosave.py
 
 format: $(STAMP)
 	@$(BIN)/ruff format .

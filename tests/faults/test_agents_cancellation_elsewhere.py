@@ -117,49 +117,70 @@ def test_whatever_else_an_agent_does_can_be_cancelled_at_any_step(folder: Path, 
     assert at_every_step(place, folder, "task") > 5
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_at_any_step_of_run_sync_is_a_clean_end(folder: Path, number: signal.Signals) -> None:
-    """F5: ... at whichever await of run_sync the signal comes: all is whole, and a resume finishes the run."""
-    loops: list[SteppingLoop] = []
+def interrupted_at(step: int, number: signal.Signals, agent: Agent[str]) -> tuple[bool, str]:
+    """Run it with a signal at that step; whether the signal came, and how it ended."""
+    sent: list[bool] = []
+
+    def send() -> None:
+        # Where nobody handles it, it would end the test.
+        if signal.getsignal(number) is not signal.SIG_DFL:
+            sent.append(True)
+            signal.raise_signal(number)
 
     def new_event_loop() -> SteppingLoop:
-        loops.append(SteppingLoop())
-        loops[-1].begin({step: partial(raise_handled, number)})
-        return loops[-1]
+        loop = SteppingLoop()
+        loop.begin({step: send})
+        return loop
 
     policy = asyncio.DefaultEventLoopPolicy()
     policy.new_event_loop = new_event_loop  # type: ignore[method-assign]
-    came_through = 0
+    before = {*threading.enumerate()}
+    asyncio.set_event_loop_policy(policy)
+    try:
+        ended = agent.run_sync("work").text
+    except (KeyboardInterrupt, SystemExit) as error:
+        ended = repr(error)
+    finally:
+        asyncio.set_event_loop_policy(None)
+    for thread in {*threading.enumerate()} - before:
+        thread.join(5.0)
+        assert not thread.is_alive(), f"{thread.name} goes on, at {step}"
+    return bool(sent), ended
+
+
+signals = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+
+
+@signals
+def test_a_signal_at_any_step_of_run_sync_is_a_clean_end(folder: Path, number: signal.Signals) -> None:
+    """F5: ... at whichever await of run_sync the signal comes: all is whole, and a resume finishes the run."""
+    missed = 0
     # Before its first step nobody handles a signal but Python.
     for step in range(1, MOST_STEPS):
-        before = {*threading.enumerate()}
         agent, model = worker(folder / f"{step}")
-        asyncio.set_event_loop_policy(policy)
-        try:
-            ended = agent.run_sync("work").text
-        except (KeyboardInterrupt, SystemExit) as error:
-            ended = repr(error)
-        finally:
-            asyncio.set_event_loop_policy(None)
-        came_through = came_through + 1 if loops[-1].at else 0
-        if came_through == 3:
+        sent, _ = interrupted_at(step, number, agent)
+        missed = 0 if sent else missed + 1
+        if missed == 3:
             break
-        if not came_through:
-            expected = "KeyboardInterrupt()" if number == signal.SIGINT else "SystemExit(143)"
-            # A signal that comes behind the last chance to cancel lets the run end as it would have.
-            assert ended in (expected, "Done."), step
-        for thread in {*threading.enumerate()} - before:
-            thread.join(5.0)
-            assert not thread.is_alive(), f"{thread.name} goes on, at {step}"
         run(partial(goes_on, agent, model), folder / f"{step}", {step: number.name})
     sys.stdout.write(f"run_sync, {number.name}: {step - 2} steps\n")
     assert step > 20
 
 
-def raise_handled(number: signal.Signals) -> None:
-    """Raise the signal, unless it would end the test."""
-    if signal.getsignal(number) is not signal.SIG_DFL:
-        signal.raise_signal(number)
+@signals
+def test_no_signal_is_swallowed_by_run_sync(folder: Path, number: signal.Signals) -> None:
+    """F5: ... and however late it comes, a signal ends the program: run_sync does not return as if there were none."""
+    expected = "KeyboardInterrupt()" if number == signal.SIGINT else "SystemExit(143)"
+    swallowed: list[int] = []
+    missed = 0
+    for step in range(1, MOST_STEPS):
+        sent, ended = interrupted_at(step, number, worker(folder / f"{step}")[0])
+        missed = 0 if sent else missed + 1
+        if missed == 3:
+            break
+        if sent and ended != expected:
+            swallowed.append(step)
+    assert not swallowed
 
 
 async def goes_on(agent: Agent[str], model: ScriptedModel, workspace_dir: Path, steps: Steps) -> bool:

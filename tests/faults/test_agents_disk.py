@@ -18,6 +18,7 @@ from tests.support.processes import (
     Child,
     assert_nothing_lost,
     hear,
+    memory_folder,
     read_everything,
     say,
     temporaries,
@@ -30,6 +31,8 @@ from overwinter.persistence import FileOperations
 from overwinter.testing import FakeClock, ScriptedModel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from overwinter.agents.profile import Durability
 
 pytestmark = pytest.mark.anyio
@@ -331,10 +334,14 @@ class FailingOnce(FileOperations):
         return super().read_bytes(path)
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with memory_folder(tmp_path) as chosen:
+        yield chosen
+
+
 @pytest.mark.parametrize("durability", ["async", "sync", "exit"])
-async def test_any_one_operation_that_fails_once_loses_nothing(
-    tmp_path: Path, durability: Durability
-) -> None:
+async def test_any_one_operation_that_fails_once_loses_nothing(folder: Path, durability: Durability) -> None:
     """F40: whichever operation on files fails, once, in the life of an agent: spawn says so before any model is asked
     and works the next time, or the run finishes, and when the Runtime was left the newest state is on disk."""
     lost: list[str] = []

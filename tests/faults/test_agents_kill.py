@@ -291,6 +291,50 @@ async def test_after_kill_9_another_process_has_the_agent_at_once(workspace_dir:
     assert said == ["x", "first", "y", "second"]
 
 
+def grab(workspace: str) -> None:
+    """A program: try to have the agent at the same instant as others."""
+
+    async def main() -> None:
+        agent = Agent("shared", model=ScriptedModel(["mine"]), autosave=True)
+        async with Runtime(workspace) as runtime:
+            await runtime.storage()
+            say("ready")
+            assert hear() == "go"
+            try:
+                await runtime.spawn(agent)
+            except AgentInUse as error:
+                say("in use", error.pid)
+            else:
+                await agent.load()
+                await agent.run("y")
+                say("got", os.getpid())
+            hear()
+
+    asyncio.run(main())
+
+
+def test_of_several_that_take_over_at_once_one_has_the_agent(workspace_dir: Path) -> None:
+    """F14: ... of several processes that try at the same instant exactly one has it, and the others are told which."""
+    with Child(holder, str(workspace_dir), False) as child:
+        child.expect("holding")
+        child.kill()
+        child.process.wait()
+    with Child(grab, str(workspace_dir)) as one, Child(grab, str(workspace_dir)) as two:
+        rivals = [one, two]
+        for rival in rivals:
+            rival.expect("ready")
+        for rival in rivals:
+            rival.tell("go")
+        outcomes = dict(word for rival in rivals if (word := rival.next_word()) is not None)
+        assert sorted(outcomes) == ["got", "in use"]
+        assert outcomes["got"] == outcomes["in use"]
+        for rival in rivals:
+            rival.tell("end")
+            assert rival.ended().code == 0
+    said = [entry.content for entry in read_everything(workspace_dir)["shared"].state.conversation]
+    assert said == ["x", "first", "y", "mine"]
+
+
 @pytest.mark.allow_blocking
 async def test_a_claimant_may_wait_for_the_holder_to_end(workspace_dir: Path) -> None:
     """F15: with lease_timeout a second process has the agent as soon as the first has ended in good order."""

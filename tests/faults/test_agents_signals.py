@@ -13,7 +13,7 @@ import anyio
 import pytest
 from tests.support.disk import HeldDisk
 from tests.support.openai_server import Answer, Hold, OpenAIServer, ToolUse
-from tests.support.processes import Child, assert_well_formed, read_everything, say, temporaries
+from tests.support.processes import Child, assert_well_formed, hear, read_everything, say, temporaries
 
 from overwinter import Agent, Runtime, tool
 from overwinter.testing import ScriptedModel
@@ -252,6 +252,42 @@ def test_a_second_ctrl_c_ends_at_once(workspace_dir: Path, how: str) -> None:
     assert ended.code in INTERRUPTED, ended.stderr
     found = read_everything(workspace_dir)
     assert [entry.content for entry in found["worker"].state.conversation] == ["work", "Adding.", "3"]
+
+
+def leaving_slowly(workspace: str) -> None:
+    disk = HeldDisk()
+
+    def let_go_when_told() -> None:
+        disk.stuck.wait()
+        say("leaving")
+        hear()
+        disk.let_go()
+
+    async def main() -> None:
+        agent = worker(workspace, "Done.")
+        async with Runtime(workspace, files=disk, handle_signals=True) as runtime:
+            await runtime.spawn(agent)
+            await agent.run("work")
+            await agent.save()
+            threading.Thread(target=let_go_when_told, daemon=True).start()
+            disk.hold()
+            agent.memory.set("last", "words")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_runtime_is_being_left_waits_for_what_is_being_saved(
+    workspace_dir: Path, number: int
+) -> None:
+    """F5: ... and a first signal that comes while a Runtime is being left ends the program only when all is saved."""
+    with Child(leaving_slowly, str(workspace_dir)) as child:
+        child.expect("leaving")
+        child.send(number)
+        child.tell("go on")
+        ended = child.ended(within=10.0)
+    assert read_everything(workspace_dir)["worker"].state.memory == {"last": "words"}
+    assert ended.code in (INTERRUPTED if number == signal.SIGINT else (143,)), ended.stderr
 
 
 def over_http(workspace: str, base_url: str) -> None:

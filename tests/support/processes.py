@@ -131,10 +131,13 @@ class Child:
         return heard
 
     def tell(self, word: str) -> None:
-        """Say a word to the program."""
+        """Say a word to the program, if it is still there to hear it."""
         assert self.process.stdin is not None
-        self.process.stdin.write(word.encode() + b"\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(word.encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass
 
     def send(self, number: int) -> None:
         """Send it a signal."""

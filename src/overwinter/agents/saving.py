@@ -28,6 +28,7 @@ __all__ = ["Saving"]
 logger = logging.getLogger("overwinter.agents")
 
 _STATE_INTERVAL = 0.25
+_LAST_ATTEMPTS = 3  # of a disk that may have failed just once; nobody tries again afterwards
 
 
 class Saving:
@@ -155,7 +156,10 @@ class Saving:
                 self._states.mark()
             except OverwinterError as error:
                 logger.warning("agent %r: %s", self._profile.name, error)
-        await self._settle()
+        for _ in range(_LAST_ATTEMPTS):
+            await self._settle()
+            if not (self._config.unsaved or self._states.unsaved):
+                return
 
     async def _settle(self) -> None:
         # Both at once, so that they reach the disk in one batch.

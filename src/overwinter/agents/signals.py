@@ -85,9 +85,10 @@ def run_to_end(main: Callable[[], Coroutine[Any, Any, T]], *, hint: str) -> T:
         assert task is not None
         with signals_cancel(task.cancel) as watch:
             try:
-                return await main()
-            except asyncio.CancelledError:
+                result = await main()
+            finally:
+                # However it ended, and be it well: somebody asked for the program to end.
                 watch.raise_received()
-                raise
+            return result
 
     return asyncio.run(guarded())
