@@ -105,7 +105,12 @@ class Loop:
         state = self._state
         if not state.open_calls:
             return
-        # First those whose results are there: a save in the middle of a step has them, and no answer yet.
+        for call in state.open_calls:
+            # A sync tool cannot be cancelled: one that was left behind in its thread is waited for.
+            outcome = await self._profile.toolbox.settle(call.id)
+            if outcome is not None:
+                self._record(call, *outcome, seconds=0.0)
+        # Then those whose results are there: a save in the middle of a step has them, and no answer yet.
         state.answer(state.open_calls, self._stage.now())
         await self._serve(
             tuple(
@@ -241,7 +246,10 @@ class Loop:
             self._program_ends = error
             others.cancel()
             return
-        seconds = stage.clock.monotonic() - began
+        self._record(call, ok, output, stage.clock.monotonic() - began)
+
+    def _record(self, call: ToolCall, ok: bool, output: str, seconds: float) -> None:
+        stage, state = self._stage, self._state
         output = output if ok else stage.scrub(output)
         state.tool_ended(
             ToolOutcome(

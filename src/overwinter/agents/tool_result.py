@@ -14,6 +14,7 @@ __all__ = ["is_small", "result_text"]
 
 _KEPT = (bytes, bytearray, memoryview)
 _PIECE = 1 << 20  # characters looked at in one go, so that other threads get their turn in between
+_ROWS = 1000
 
 # What is_small lets pass takes well under a millisecond to convert.
 _SMALL_TEXT = 16_384
@@ -34,21 +35,39 @@ def result_text(value: Any, tool_name: str) -> str:
             encode_checked(value, what="result")
         return value
     try:
-        # One pass in C; bytes stay, so that the codec refuses them by name.
-        plain = msgspec.to_builtins(value, builtin_types=_KEPT, str_keys=True, enc_hook=_dumped)
-        try:
-            encoded = encode_checked(plain, what="result")
-        except SaveRejected:
-            # Tuples stay too, and the codec refuses them; turning them into lists takes a slow pass, so it is
-            # only made when there may be some.
-            encoded = encode_checked(_with_lists(plain), what="result")
-        return encoded.decode()
+        return (_json_of_rows(value) or _json(value)).decode()
     except (TypeError, RecursionError) as error:
         raise SaveRejected(
             f"tool {tool_name!r} returned a {type(value).__name__}, which cannot be stored: {error}. "
             "Return text or JSON data.",
             field="result",
         ) from error
+
+
+def _json(value: Any) -> bytes:
+    # One pass in C; bytes stay, so that the codec refuses them by name.
+    plain = msgspec.to_builtins(value, builtin_types=_KEPT, str_keys=True, enc_hook=_dumped)
+    try:
+        return encode_checked(plain, what="result")
+    except SaveRejected:
+        # Tuples stay too, and the codec refuses them; turning them into lists takes a slow pass, so it is
+        # only made when there may be some.
+        return encode_checked(_with_lists(plain), what="result")
+
+
+def _json_of_rows(value: Any) -> bytes | None:
+    """As ``_json``, a few rows at a time; ``None`` when there are not many, or one of them is refused.
+
+    msgspec holds every other thread up for as long as one call of it takes.
+    """
+    if not isinstance(value, (list, tuple)) or len(cast("list[Any]", value)) <= _ROWS:
+        return None
+    rows: list[Any] = list(cast("list[Any]", value))  # whoever has it still may make it shorter
+    try:
+        pieces = [_json(rows[start : start + _ROWS])[1:-1] for start in range(0, len(rows), _ROWS)]
+    except SaveRejected:
+        return None  # the whole names the place rightly
+    return b"[" + b",".join(pieces) + b"]"
 
 
 def is_small(value: Any) -> bool:

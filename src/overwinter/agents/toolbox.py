@@ -114,7 +114,7 @@ class Toolbox:
             outcome = _failure(call_id, error)
         if self._left_behind.get(call_id) is left:
             del self._left_behind[call_id]
-        return outcome if isinstance(outcome, tuple) else None
+        return cast("_Outcome", outcome) if isinstance(outcome, tuple) else None
 
     async def _run(
         self,

@@ -75,7 +75,7 @@ class Tool(Generic[P, R]):
         self.function = function
         self.name = _checked_name(function, name)
         self.description = (
-            inspect.getdoc(_undecorated(function)) or "" if description is None else description
+            inspect.getdoc(_without_partial(function)) or "" if description is None else description
         )
         self.idempotent = idempotent
         self.requires_approval = requires_approval
@@ -174,9 +174,9 @@ def tool(
     return make if function is None else make(function)
 
 
-def _undecorated(function: Callable[..., Any]) -> Callable[..., Any]:
+def _without_partial(function: Any) -> Any:
     while isinstance(function, functools.partial):
-        function = cast("Callable[..., Any]", function.func)
+        function = cast("Any", function).func
     return function
 
 
@@ -191,21 +191,22 @@ def _signature(function: Callable[..., Any], name: str) -> ToolSignature:
         ) from error
 
 
-def _with_hints(function: Callable[..., Any]) -> Callable[..., Any]:
+def _with_hints(function: Any) -> Callable[..., Any]:
     """Something with the signature of *function* and with annotations, which a ``partial`` and an object lack."""
-    inner = _undecorated(function)
-    if not inspect.isroutine(inspect.unwrap(inner)) and not isinstance(inner, (type, Tool)):
-        inner = cast("Callable[..., Any]", getattr(inner, "__call__"))  # noqa: B004, B009
+    inner = _without_partial(function)
+    if not inspect.isroutine(inspect.unwrap(inner)) and not isinstance(inner, type):
+        inner = inner.__call__
     if not isinstance(function, functools.partial):
-        return inner
-    signature = inspect.signature(function)
+        return cast("Callable[..., Any]", inner)
+    # What is bound already is no business of the model's.
     bound = function.keywords
+    signature = inspect.signature(cast("Any", function))
     offered = [parameter for parameter in signature.parameters.values() if parameter.name not in bound]
 
     @functools.wraps(inner)
-    def described(*args: Any, **kwargs: Any) -> None: ...
+    def described() -> None: ...
 
-    described.__signature__ = signature.replace(parameters=offered)  # type: ignore[attr-defined]
+    cast("Any", described).__signature__ = signature.replace(parameters=offered)
     return described
 
 

@@ -403,3 +403,27 @@ async def test_a_long_conversation_is_encoded_once(
         await agent.run(task)
     conversation = [what for what in encoded if what.startswith("conversation")]
     assert conversation == [f"conversation[{n}]" for n in range(6)]
+
+
+async def test_a_resume_waits_for_a_tool_that_was_left_behind_in_its_thread() -> None:
+    """A36: a sync tool that a cancelled run left behind is waited for by a resume, and not run beside itself."""
+    began, release = threading.Event(), threading.Event()
+    ran: list[int] = []
+
+    @tool(idempotent=True)
+    def stubborn() -> str:
+        ran.append(1)
+        began.set()
+        release.wait(20)
+        return "done after all"
+
+    agent = Agent("a", model=ScriptedModel([call("stubborn"), "ok"]), tools=[stubborn])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(agent.run, "x")
+        await anyio.to_thread.run_sync(began.wait)
+        tasks.cancel_scope.cancel()
+    assert agent.status == "interrupted"
+    release.set()
+    assert (await agent.resume()).output == "ok"
+    assert ran == [1]
+    assert agent.state.tool_results[0].output == "done after all"
