@@ -232,6 +232,12 @@ async def on_a_runtime(workspace_dir: Path, steps: Steps) -> bool:
     async with Runtime(workspace_dir, run_grace=0.0) as runtime:
         await runtime.spawn(agent)
         through = await cut_off(lambda: agent.run("work"), steps)
+        assert agent.status != "running", steps
+        if agent.status == "interrupted":
+            # It returns when that is saved, although the Runtime goes on.
+            saved = read_everything(workspace_dir)["worker"]
+            assert saved.state.status == "interrupted", steps
+            assert saved.state.conversation == [*agent.state.conversation], steps
         if not through:
             assert await go_on(agent) in ("Done.", "More.")
             for request in model.requests:

@@ -253,9 +253,10 @@ def fill_a_small_disk(root: str, kind: str) -> None:
 
 
 def in_a_mount(script: str, folder: Path) -> list[str]:
-    """The prefix of a program that runs where only it sees what *script* mounted on ``$0``."""
+    """The prefix of a program that runs where only it sees what *script* mounted on ``$0``; else a loud skip."""
+    probe = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs t "$0"', str(folder)]
     try:
-        subprocess.run(["unshare", "-m", "true"], check=True, capture_output=True)
+        subprocess.run(probe, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"NOT TESTED on a real filesystem: this process may not mount anything ({error})")
     return ["unshare", "-m", "sh", "-c", f'{script} && exec "$@"', str(folder)]

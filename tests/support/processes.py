@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -96,7 +97,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(PROJECT), **(environment or {})},
+            env={**_environment(), **(environment or {})},
         )
         self._words: queue.SimpleQueue[tuple[str, Any] | None] = queue.SimpleQueue()
         self._stderr: list[bytes] = []
@@ -194,6 +195,10 @@ class Child:
         return b"".join(self._stderr).decode(errors="replace")
 
 
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(PROJECT)}
+
+
 def say(word: str, value: Any = None) -> None:
     """In the program: say a word to the test, with a JSON value."""
     os.write(1, json.dumps([word, value]).encode() + b"\n")
@@ -218,11 +223,23 @@ def memory_folder(otherwise: Path) -> Generator[Path]:
         yield Path(folder)
 
 
-def as_nobody() -> list[str]:
-    """The prefix under which a program has no privileges; none where this process has none."""
+@lru_cache(maxsize=1)
+def as_nobody() -> tuple[str, ...]:
+    """The prefix under which a program has no privileges; none where this process has none.
+
+    Where that cannot be had the test is skipped, and says so.
+    """
+    import pytest
+
     if sys.platform == "win32" or os.geteuid() != 0:
-        return []
-    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        return ()
+    prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    try:
+        command = [*prefix, sys.executable, "-c", "import overwinter, tests.support.processes"]
+        subprocess.run(command, env=_environment(), check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"NOT TESTED as a user without privileges, who cannot run this checkout: {error}")
+    return prefix
 
 
 class SavedState(NamedTuple):
