@@ -240,7 +240,21 @@ def with_a_stuck_disk(workspace: str, how: str) -> None:
         asyncio.run(main())
 
 
-@pytest.mark.parametrize("how", ["handled", "run_sync"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "handled",
+        "run_sync",
+        pytest.param(
+            "asyncio",
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="asyncio.run then waits for the tasks that close the Runtime, which outlast every "
+                "cancellation: 20 s on a stuck disk; the third Ctrl-C ends at once",
+            ),
+        ),
+    ],
+)
 def test_a_second_ctrl_c_ends_at_once(workspace_dir: Path, how: str) -> None:
     """F7: where overwinter handles signals, a second Ctrl-C ends the program at once, however stuck the disk is."""
     with Child(with_a_stuck_disk, str(workspace_dir), how) as child:
