@@ -132,16 +132,14 @@ def interrupted_at(step: int, number: signal.Signals, agent: Agent[str]) -> tupl
         loop.begin({step: send})
         return loop
 
-    policy = asyncio.DefaultEventLoopPolicy()
-    policy.new_event_loop = new_event_loop  # type: ignore[method-assign]
     before = {*threading.enumerate()}
-    asyncio.set_event_loop_policy(policy)
-    try:
-        ended = agent.run_sync("work").text
-    except (KeyboardInterrupt, SystemExit) as error:
-        ended = repr(error)
-    finally:
-        asyncio.set_event_loop_policy(None)
+    with pytest.MonkeyPatch.context() as patch:
+        # What asyncio.run calls for its loop.
+        patch.setattr(asyncio.events, "new_event_loop", new_event_loop)
+        try:
+            ended = agent.run_sync("work").text
+        except (KeyboardInterrupt, SystemExit) as error:
+            ended = repr(error)
     for thread in {*threading.enumerate()} - before:
         thread.join(5.0)
         assert not thread.is_alive(), f"{thread.name} goes on, at {step}"

@@ -25,6 +25,7 @@ from tests.support.processes import (
 )
 
 from overwinter import Agent, AgentInUse, NothingToResume, Runtime, StateNotFound, tool
+from overwinter.errors import UnfinishedRun
 from overwinter.events import Event, Saved
 from overwinter.persistence import FileOperations
 from overwinter.testing import ScriptedModel
@@ -377,11 +378,21 @@ async def test_a_task_accepted_before_kill_9_is_found(workspace_dir: Path) -> No
 
 
 @pytest.mark.allow_blocking
-async def test_a_task_accepted_before_kill_9_is_announced_and_can_be_done(workspace_dir: Path) -> None:
-    """F16: ... a fresh start there announces it, and resume() does it."""
+async def test_a_task_accepted_before_kill_9_can_be_done(workspace_dir: Path) -> None:
+    """F16: ... and resume() does it."""
     with Child(accept_and_die, str(workspace_dir)) as child:
         assert child.ended().code == -signal.SIGKILL
     agent = Agent("early", model=ScriptedModel(["begun"]), autosave=True, workspace_dir=workspace_dir)
     assert (await agent.resume()).text == "begun"
     assert agent.state.conversation[0].content == "a task that was accepted"
     assert not agent.state.accepted
+
+
+@pytest.mark.allow_blocking
+async def test_a_task_accepted_before_kill_9_is_not_left_behind_in_silence(workspace_dir: Path) -> None:
+    """F16: ... and a fresh run that leaves it behind warns, and names it and resume()."""
+    with Child(accept_and_die, str(workspace_dir)) as child:
+        assert child.ended().code == -signal.SIGKILL
+    agent = Agent("early", model=ScriptedModel(["other"]), autosave=True, workspace_dir=workspace_dir)
+    with pytest.warns(UnfinishedRun, match=r"a task that was accepted.*resume\(\)"):
+        await agent.run("another task")

@@ -58,7 +58,9 @@ def signals_cancel(
         loop.call_soon_threadsafe(cancel)
 
     for number in numbers:
-        before[number] = signal.signal(number, handle)
+        # One that is ignored, as Ctrl-C is for a job in the background, stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, handle)
     try:
         yield watch
     finally:
