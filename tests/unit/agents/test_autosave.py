@@ -374,3 +374,15 @@ async def test_saves_are_events(workspace_dir: Path) -> None:
     saved = [event for event in seen if isinstance(event, Saved)]
     assert {event.path for event in saved} == {str(agent.config_path), str(agent.state_path)}
     assert all(event.bytes > 0 for event in saved)
+
+
+async def test_what_is_deleted_from_memory_does_not_come_back(workspace_dir: Path) -> None:
+    agent = Agent("a", model=ScriptedModel(["x", "y"]), autosave=True, workspace_dir=workspace_dir)
+    agent.memory.set("kept", 1)
+    agent.memory.set("gone", 2)
+    await agent.run("x")
+    agent.memory.delete("gone")
+    agent.memory.delete("never there")
+    await agent.run("y")
+    assert (await read(agent.state_path))["memory"] == {"kept": 1}
+    assert ("gone" in agent.memory, list(agent.memory), len(agent.memory)) == (False, ["kept"], 1)
