@@ -31,10 +31,15 @@ The tree::
         ├── ToolDefinitionError (TypeError) a function that cannot be a tool
         ├── ModelError                      the model could not be asked
         │   └── ModelUnavailable            … and neither could its fallbacks
+        ├── PriceUnknown                    money is limited, and nobody knows what the model costs
         ├── OutputInvalid                   the answer never had the shape asked for
         ├── RunInterrupted                  the run was cut off; its state is saved
         ├── RunPaused                       a limit was met; resume() goes on
         ├── AgentPaused                     a paused run stands before this one
+        ├── AgentExists                     a fork would take the place of an agent
+        ├── StepNotFound                    a step of the history that is not there
+        ├── OutcomeUnknown                  nobody knows what became of a call; a person has to say
+        ├── NothingPending                  no call waits for a person
         └── NothingToResume                 the last run had ended
 
     OverwinterWarning (UserWarning)
@@ -54,6 +59,7 @@ __all__ = [
     "ActorError",
     "ActorStopped",
     "AgentError",
+    "AgentExists",
     "AgentInUse",
     "AgentPaused",
     "AskDeadlock",
@@ -68,12 +74,15 @@ __all__ = [
     "ModelError",
     "ModelUnavailable",
     "NameTaken",
+    "NothingPending",
     "NothingToResume",
+    "OutcomeUnknown",
     "OutputInvalid",
     "OverwinterError",
     "OverwinterWarning",
     "PersistenceError",
     "PlatformLimitation",
+    "PriceUnknown",
     "RestartLimitReached",
     "RunInterrupted",
     "RunPaused",
@@ -85,6 +94,7 @@ __all__ = [
     "SchemaTooNew",
     "StaleState",
     "StateNotFound",
+    "StepNotFound",
     "ToolDefinitionError",
     "ToolError",
     "UnfinishedRun",
@@ -255,6 +265,19 @@ class ModelUnavailable(ModelError):
     """The model and all its fallbacks failed; the last failure is chained."""
 
 
+class PriceUnknown(AgentError):
+    """Money is limited and the price of the model is not known, so that it was not asked; ``model`` names it."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"the price of model {model!r} is unknown, and the budget limits the cost, so it was not asked. Tell its "
+            f"price, as in model=LiteLLMModel({model!r}, price=Price.per_million(input=..., output=...)), or a "
+            "`price` attribute of a model of your own; or ask it all the same with "
+            "Budget(cost=..., allow_unknown_price=True). Nothing of the run is lost: resume() goes on."
+        )
+        self.model = model
+
+
 class OutputInvalid(AgentError):
     """The model's answer did not have the shape of ``output_type``, however often it was asked."""
 
@@ -268,7 +291,10 @@ class RunInterrupted(AgentError):
 
 
 class RunPaused(AgentError):
-    """The run stands at a limit; ``resume()`` with a higher one goes on from there."""
+    """The run stands at a limit, and ``resume()`` with a higher one goes on; or it waits for a person.
+
+    ``limit`` names the limit, or what is waited for: ``"approval"``, ``"question"`` or ``"unknown"``.
+    """
 
     def __init__(self, message: str, run_id: str = "", limit: str = "") -> None:
         super().__init__(message)
@@ -278,6 +304,53 @@ class RunPaused(AgentError):
 
 class AgentPaused(AgentError):
     """A paused run stands before this one; call ``resume()``, ``cancel()``, or run with ``queue=True``."""
+
+
+class AgentExists(AgentError):
+    """There is an agent of that name already, and a fork would take its place; give the fork another name."""
+
+    def __init__(self, agent_name: str, path: Path) -> None:
+        super().__init__(
+            f"there is an agent {agent_name!r} in {path} already, and a fork would take its place; give the fork "
+            "another agent_name or session"
+        )
+        self.agent_name = agent_name
+
+
+class StepNotFound(AgentError):
+    """There is no such step, or it is not kept any more; ``first`` and ``last`` tell the range there is."""
+
+    def __init__(self, agent_name: str, step: int, *, first: int, last: int) -> None:
+        there_is = f"it has the steps {first} to {last}" if last else "nothing of it was saved"
+        if first <= step <= last:
+            there_is += ", but this one, or what it was made from, was dropped or is damaged"
+        super().__init__(f"agent {agent_name!r} has no step {step}; {there_is}. See `await agent.history()`.")
+        self.step = step
+        self.first = first
+        self.last = last
+
+
+class OutcomeUnknown(AgentError):
+    """A call that may not be repeated had begun when its process ended, so that nobody knows what became of it.
+
+    Nothing of the run is lost. Find out, and say so: ``answer(text, call_id)`` when it did happen (the text is its
+    result), ``approve(call_id)`` when it did not and is to run now, or ``deny(reason, call_id)``; then ``resume()``.
+    """
+
+    def __init__(self, agent_name: str, *, call_id: str, tool: str, arguments: str) -> None:
+        super().__init__(
+            f"agent {agent_name!r} was cut off in the middle of {tool}({arguments}), call {call_id}, and nobody knows "
+            "whether it took effect. Find out, and then call one of: agent.answer(result, call_id) if it did, "
+            "agent.approve(call_id) if it did not and is to run now, agent.deny(reason, call_id) to give it up; "
+            "resume() then goes on."
+        )
+        self.call_id = call_id
+        self.tool = tool
+        self.arguments = arguments
+
+
+class NothingPending(AgentError):
+    """No such call waits for a person; ``agent.pending()`` says which do."""
 
 
 class NothingToResume(AgentError):

@@ -112,6 +112,10 @@ class FailingDisk(UnsyncedDisk):
         self._try("write")
         return super().write(fd, data)
 
+    def overwrite(self, path: Path, data: bytes) -> int:
+        self._try("overwrite", path)
+        return super().overwrite(path, data)
+
     def fsync(self, fd: int) -> None:
         self._try("fsync")
         super().fsync(fd)

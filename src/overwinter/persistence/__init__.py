@@ -19,19 +19,49 @@ from overwinter.persistence.document import (
     load_document,
     members,
     read_document,
-    register_migration,
 )
 from overwinter.persistence.files import FILES, FileOperations, probe_files
 from overwinter.persistence.fragments import Fragments
 from overwinter.persistence.health import StorageEvent
+from overwinter.persistence.journal import (
+    JournalEnd,
+    JournalGap,
+    JournalReading,
+    find_end,
+    mend,
+    read_journal,
+)
+from overwinter.persistence.journal_file import JournalFile
+from overwinter.persistence.journal_writer import JournalWriter
 from overwinter.persistence.lease import Claim, Lease
+from overwinter.persistence.lines import (
+    JOURNAL_VERSION,
+    JournalLine,
+    LogLine,
+    journal_line,
+    log_line,
+    read_line,
+    read_log_line,
+)
 from overwinter.persistence.lock import FileLock, locked
-from overwinter.persistence.messages import Flush, Flushed, PersistenceMessage, ReplaceDocument, Saved
+from overwinter.persistence.messages import (
+    Appended,
+    AppendRecords,
+    Flush,
+    Flushed,
+    PersistenceMessage,
+    ReplaceDocument,
+    Saved,
+)
+from overwinter.persistence.migrations import register_migration
 from overwinter.persistence.names import NAMESPACE, agent_id_for, folder_name, id_digits, slug, storable_name
+from overwinter.persistence.replay import replay_dead_runtimes
+from overwinter.persistence.retention import SegmentInfo, drop_segments, journal_bytes, list_segments
 from overwinter.persistence.runtime_lock import RuntimeLock
 from overwinter.persistence.secrets import REDACTED, Secret, credential_values, redact, reveal, scrub
 from overwinter.persistence.snapshot import Snapshot
-from overwinter.persistence.storage import PersistenceStatistics, Storage
+from overwinter.persistence.statistics import PersistenceStatistics
+from overwinter.persistence.storage import Storage
 from overwinter.persistence.workspace import (
     AgentFolder,
     Identity,
@@ -44,12 +74,15 @@ from overwinter.persistence.workspace import (
 
 __all__ = [
     "FILES",
+    "JOURNAL_VERSION",
     "MAX_DEPTH",
     "METADATA_KEY",
     "NAMESPACE",
     "REDACTED",
     "SCHEMA_VERSION",
     "AgentFolder",
+    "AppendRecords",
+    "Appended",
     "Autosaver",
     "Claim",
     "FileLock",
@@ -58,8 +91,15 @@ __all__ = [
     "Flushed",
     "Fragments",
     "Identity",
+    "JournalEnd",
+    "JournalFile",
+    "JournalGap",
+    "JournalLine",
+    "JournalReading",
+    "JournalWriter",
     "Lease",
     "LoadedDocument",
+    "LogLine",
     "Metadata",
     "PersistenceActor",
     "PersistenceMessage",
@@ -68,6 +108,7 @@ __all__ = [
     "RuntimeLock",
     "Saved",
     "Secret",
+    "SegmentInfo",
     "Snapshot",
     "Storage",
     "StorageEvent",
@@ -76,24 +117,35 @@ __all__ = [
     "assemble",
     "create_folder",
     "credential_values",
+    "drop_segments",
     "encode",
     "encode_checked",
+    "find_end",
     "find_unstorable",
     "folder_name",
     "id_digits",
     "is_credential_name",
     "is_temporary",
+    "journal_bytes",
+    "journal_line",
     "list_folders",
+    "list_segments",
     "load_document",
     "locked",
+    "log_line",
     "members",
+    "mend",
     "open_identity",
     "pretty",
     "probe_files",
     "read_document",
+    "read_journal",
+    "read_line",
+    "read_log_line",
     "redact",
     "register_migration",
     "replace_file",
+    "replay_dead_runtimes",
     "reveal",
     "scrub",
     "set_aside",

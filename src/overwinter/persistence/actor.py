@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from overwinter.errors import ActorStopped, SaveRejected
+from overwinter.errors import ActorStopped, OverwinterError, SaveRejected
 from overwinter.persistence.codec import encode
-from overwinter.persistence.messages import Flushed, PersistenceMessage, ReplaceDocument, Saved
+from overwinter.persistence.messages import (
+    Appended,
+    AppendRecords,
+    Flushed,
+    PersistenceMessage,
+    ReplaceDocument,
+    Saved,
+)
 from overwinter.runtime import Actor
 
 if TYPE_CHECKING:
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 
     from overwinter.persistence.batch import BatchWriter, Outcome
     from overwinter.persistence.health import DiskHealth
+    from overwinter.persistence.record_keeping import RecordKeeping
     from overwinter.runtime import Job, Reply
 
 __all__ = ["PersistenceActor"]
@@ -39,11 +47,17 @@ class PersistenceActor(Actor[PersistenceMessage]):
     with its outcome. What it holds is bounded by ``max_pending_bytes``, half of it in the mailbox; beyond
     that senders wait. One document that is larger passes alone.
     A disk that fails is no failure of the actor: the senders are told, and ``health`` is.
+
+    Records go to ``records``, which have threads of their own. What a document says was in a record before,
+    or so the sender means it: before documents are written, the log is on the disk as far as it was handed
+    over when the newest of them came.
     """
 
     mailbox_capacity = None
 
-    def __init__(self, writer: BatchWriter, health: DiskHealth, *, max_pending_bytes: int) -> None:
+    def __init__(
+        self, writer: BatchWriter, health: DiskHealth, records: RecordKeeping, *, max_pending_bytes: int
+    ) -> None:
         self.mailbox_weight = self._limit = max(max_pending_bytes // 2, 1)
         self.saves = 0
         self.batches = 0
@@ -52,6 +66,7 @@ class PersistenceActor(Actor[PersistenceMessage]):
         self.pending_bytes = 0
         self._writer = writer
         self._health = health
+        self._records = records
         self._pending: dict[str, _Entry] = {}
         self._batch: list[_Entry] = []
         self._flushes: deque[tuple[int, Reply]] = deque()
@@ -77,16 +92,22 @@ class PersistenceActor(Actor[PersistenceMessage]):
         """The bytes a message keeps in memory, about."""
         if isinstance(message, ReplaceDocument):
             return _DOCUMENT_OVERHEAD + sum(map(len, message.members))
+        if isinstance(message, AppendRecords):
+            return sum(map(len, message.lines))
         return 0
 
     async def receive(self, message: PersistenceMessage) -> None:
-        """Take a document or a flush; both are answered later."""
+        """Take a document, records or a flush; all are answered later."""
         reply = self.context.defer_reply()
         if isinstance(message, ReplaceDocument):
             await self._take(message, reply)
+        elif isinstance(message, AppendRecords):
+            await self._append(message, reply)
         else:
-            self._flushes.append((self._received, reply))
-            self._answer_flushes()
+            log = self._records.log
+            tried = log.tried(log.appended)
+            number = self._received
+            tried.add_done_callback(lambda _: self._flush(number, reply))
 
     async def on_stop(self) -> None:
         """Write what is pending first, for as long as the system lets it."""
@@ -107,6 +128,28 @@ class PersistenceActor(Actor[PersistenceMessage]):
         self._flushes.clear()
         self._pending.clear()
         self._room.set()
+
+    async def _append(self, message: AppendRecords, reply: Reply) -> None:
+        try:
+            await self._records.room.wait()
+            journal = self._records.find(message.folder, message.incarnation)
+            position = self._records.append(journal, message.lines, message.last)
+        except OverwinterError as error:
+            reply.fail(error)
+            return
+
+        def answer(settled: asyncio.Future[None]) -> None:
+            error = settled.exception()
+            if error is None:
+                reply.complete(Appended(message.last))
+            else:
+                reply.fail(error)
+
+        self._records.settle(position, sync=message.sync).add_done_callback(answer)
+
+    def _flush(self, number: int, reply: Reply) -> None:
+        self._flushes.append((number, reply))
+        self._answer_flushes()
 
     async def _take(self, document: ReplaceDocument, reply: Reply) -> None:
         try:
@@ -131,6 +174,7 @@ class PersistenceActor(Actor[PersistenceMessage]):
             self.superseded += 1
             self.pending_bytes -= entry.weight
         entry.document, entry.weight = document, weight
+        entry.behind = self._records.log.appended
         entry.replies = [*(waiting for waiting in entry.replies if not waiting.done), reply]
         self.pending_bytes += weight
         if self._pump is None:
@@ -147,6 +191,7 @@ class PersistenceActor(Actor[PersistenceMessage]):
                 self._batch = self._next_batch()
                 outcomes: Sequence[Outcome]
                 try:
+                    await self._records.log.tried(max(entry.behind for entry in self._batch))
                     outcomes = await self._writer.write([entry.document for entry in self._batch])
                 except Exception as error:  # noqa: BLE001  (the outcome of all of them)
                     outcomes = [error] * len(self._batch)
@@ -196,12 +241,13 @@ class PersistenceActor(Actor[PersistenceMessage]):
 class _Entry:
     """One path that is to be written, and everybody who asked for it."""
 
-    __slots__ = ("document", "number", "replies", "weight")
+    __slots__ = ("behind", "document", "number", "replies", "weight")
 
     document: ReplaceDocument
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.behind = 0  # as far as the log is to be on disk before it
         self.weight = 0
         self.replies: list[Reply] = []
 

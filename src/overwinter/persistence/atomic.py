@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from overwinter.persistence.files import FileOperations
 
-__all__ = ["is_temporary", "replace_file", "set_aside", "write_once"]
+__all__ = ["is_temporary", "replace_file", "set_aside", "write_all", "write_once"]
 
 _CHUNK = 1 << 20
 _PREFIX = ".overwinter-"
@@ -93,7 +93,7 @@ def write_once(path: Path, pieces: Sequence[bytes], *, files: FileOperations = F
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            if os.path.lexists(path):
+            if files.exists(path):
                 return False
             files.replace(temporary, path)
         finally:
@@ -112,7 +112,7 @@ def set_aside(path: Path, now: datetime, *, files: FileOperations = FILES) -> Pa
     stem = f"{path.name}.corrupt-{now:%Y%m%dT%H%M%SZ}"
     target = path.with_name(stem)
     attempt = 1
-    while os.path.lexists(target):
+    while files.exists(target):
         attempt += 1
         target = path.with_name(f"{stem}-{attempt}")
     try:
@@ -139,7 +139,7 @@ def _write_new(temporary: Path, pieces: Iterable[bytes], files: FileOperations) 
     try:
         try:
             for chunk in _chunks(pieces):
-                _write_all(fd, chunk, files)
+                write_all(fd, chunk, files)
             files.fsync(fd)
         except BaseException:
             with suppress(OSError):
@@ -166,7 +166,8 @@ def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(gathered)
 
 
-def _write_all(fd: int, data: bytes, files: FileOperations) -> None:
+def write_all(fd: int, data: bytes, files: FileOperations) -> None:
+    """Write all of *data* to *fd*, in as many pieces as the system makes of it; raises ``OSError``."""
     rest = memoryview(data)
     while rest:
         written = files.write(fd, rest)
@@ -186,7 +187,7 @@ def _keep(path: Path, previous: Path, files: FileOperations) -> None:
             _write_new(second, [files.read_bytes(path)], files)
         files.replace(second, previous)
     except FileNotFoundError:
-        if os.path.lexists(path):
+        if files.exists(path):
             raise
     finally:
         # Also after success: renaming one name of a file to another of its names does nothing, says POSIX.

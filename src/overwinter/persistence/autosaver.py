@@ -11,7 +11,7 @@ from overwinter.errors import RuntimeClosed, SaveFailed, SaveNotDurable
 from overwinter.runtime import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from overwinter.persistence.messages import ReplaceDocument, Saved
     from overwinter.persistence.storage import Storage
@@ -30,6 +30,8 @@ class Autosaver:
 
     :param produce: makes the whole document as it is now; called on the event loop at the start of each
         attempt.
+    :param prepare: awaited before it: what may take several turns of the loop. What it raises counts as raised by
+        ``produce``.
     :param min_interval: seconds from the start of one write to that of the next; ``settle`` does not wait for
         it.
     :param retry: how long to wait after a write that failed; ``settle`` does not wait for it either.
@@ -47,6 +49,7 @@ class Autosaver:
         storage: Storage,
         produce: Callable[[], ReplaceDocument],
         *,
+        prepare: Callable[[], Awaitable[None]] | None = None,
         min_interval: float = 0.0,
         retry: Backoff = _RETRY,
         on_saved: Callable[[Saved], object] | None = None,
@@ -55,6 +58,7 @@ class Autosaver:
         self._storage = storage
         self._clock = storage.clock
         self._produce = produce
+        self._prepare = prepare
         self._min_interval = min_interval
         self._retry = retry
         self._on_saved = on_saved
@@ -150,6 +154,8 @@ class Autosaver:
         mark = self._marked
         self._begun = self._clock.monotonic()
         try:
+            if self._prepare is not None:
+                await self._prepare()
             saved = await self._storage.replace(self._produce())
         except (SaveFailed, SaveNotDurable) as error:
             self._failures += 1

@@ -5,30 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from overwinter.errors import ActorStopped, AgentInUse, PersistenceError, RuntimeClosed
 from overwinter.persistence import lease
+from overwinter.persistence.hops import Hops
 from overwinter.persistence.lock import locked
 from overwinter.persistence.messages import Flush
+from overwinter.persistence.replay import replay_runtime
 from overwinter.persistence.runtime_lock import workspace_errors
 from overwinter.persistence.waiting import within
 from overwinter.persistence.workspace import open_identity
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from collections.abc import Callable
     from datetime import datetime
 
     from overwinter.persistence.actor import PersistenceActor
     from overwinter.persistence.files import FileOperations
     from overwinter.persistence.lease import Claim
     from overwinter.persistence.messages import PersistenceMessage
+    from overwinter.persistence.record_keeping import RecordKeeping
     from overwinter.persistence.runtime_lock import RuntimeLock
     from overwinter.persistence.threads import DiskThreads
     from overwinter.persistence.workspace import AgentFolder
     from overwinter.runtime import ActorRef, Clock
 
 __all__ = ["Claims"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("overwinter.persistence")
 
@@ -46,6 +51,7 @@ class Claims:
         clock: Clock,
         actor: PersistenceActor,
         ref: ActorRef[PersistenceMessage],
+        records: RecordKeeping,
     ) -> None:
         self._lock = lock
         self._threads = threads
@@ -53,20 +59,33 @@ class Claims:
         self._clock = clock
         self._actor = actor
         self._ref = ref
+        self._records = records
+        self._hops: Hops[tuple[Claim, Any]] = Hops(threads.opener, on_orphan=self._unclaim)
         self._releasing: set[asyncio.Task[None]] = set()
 
     async def claim(
-        self, folder: AgentFolder, known_sequence: int | None, last: Claim | None, seconds: float
-    ) -> Claim:
-        """Claim the folder, waiting for another holder for at most ``seconds``."""
+        self,
+        folder: AgentFolder,
+        known_sequence: int | None,
+        last: Claim | None,
+        seconds: float,
+        read: Callable[[Claim], T],
+    ) -> tuple[Claim, T]:
+        """Claim the folder, waiting for another holder for at most ``seconds``, and read what is there.
+
+        When that fails, the folder is not held.
+        """
         deadline = self._clock.monotonic() + seconds
         while True:
             try:
-                return await self._claim_once(folder, known_sequence, last)
+                held, found = await self._claim_once(folder, known_sequence, last, read)
             except AgentInUse:
                 left = deadline - self._clock.monotonic()
                 if left <= 0:
                     raise
+            else:
+                self._records.open(held)
+                return held, found
             await self._clock.sleep(min(left, _PAUSE))
 
     async def release(self, held: Claim, sequence: int | None, seconds: float) -> None:
@@ -77,16 +96,32 @@ class Claims:
         if not await within(self._clock, seconds, releasing):
             logger.warning("%s is released as soon as the disk answers.", held.folder.path)
 
-    async def _claim_once(self, folder: AgentFolder, known_sequence: int | None, last: Claim | None) -> Claim:
-        claiming = self._threads.opener.submit(
-            self._claim_now, folder, self._clock.now(), known_sequence, last
+    async def _claim_once(
+        self,
+        folder: AgentFolder,
+        known_sequence: int | None,
+        last: Claim | None,
+        read: Callable[[Claim], T],
+    ) -> tuple[Claim, T]:
+        now = self._clock.now()
+        claimed: tuple[Claim, T] = await self._hops.call(
+            lambda: self._claim_and_read(folder, now, known_sequence, last, read)
         )
+        return claimed
+
+    def _claim_and_read(
+        self,
+        folder: AgentFolder,
+        now: datetime,
+        known_sequence: int | None,
+        last: Claim | None,
+        read: Callable[[Claim], T],
+    ) -> tuple[Claim, T]:
+        held = self._claim_now(folder, now, known_sequence, last)
         try:
-            return await asyncio.wrap_future(claiming)
-        except asyncio.CancelledError:
-            # The thread may be about to claim it, or have done so, for nobody.
-            with suppress(RuntimeClosed):
-                self._threads.opener.submit(self._unclaim, claiming)
+            return held, read(held)
+        except BaseException:
+            self._release_now(held, held.sequence)
             raise
 
     def _claim_now(
@@ -103,12 +138,15 @@ class Claims:
             incarnation=identity.incarnation,
             known_sequence=known_sequence,
             last=last,
+            replay=lambda died: replay_runtime(
+                self._lock.workspace, died, files=self._files, wanted=folder.path
+            ),
         )
 
-    def _unclaim(self, claiming: Future[Claim]) -> None:
-        if not claiming.cancelled() and claiming.exception() is None:
-            held = claiming.result()
-            self._release_now(held, held.sequence)
+    def _unclaim(self, claimed: tuple[Claim, Any]) -> None:
+        """It was claimed for somebody who has gone."""
+        held, _ = claimed
+        self._release_now(held, held.sequence)
 
     async def _release(self, held: Claim, sequence: int | None) -> None:
         if self._actor.is_busy_in(held.folder.path):
@@ -119,6 +157,8 @@ class Claims:
                 return
         # Of a storage that is closed, every claim goes with its lock.
         with suppress(RuntimeClosed):
+            # The next owner reads the journal, and not this runtime's log.
+            await self._records.let_go(held)
             await self._threads.call(self._release_now, held, sequence)
 
     def _release_now(self, held: Claim, sequence: int | None) -> None:

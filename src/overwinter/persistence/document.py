@@ -17,20 +17,20 @@ that closes the metadata, byte for byte, and it is the body that a checksum cove
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from overwinter.errors import CorruptState, PersistenceError, SchemaTooNew, StateNotFound, WorkspaceError
+from overwinter.errors import CorruptState, SchemaTooNew, StateNotFound, WorkspaceError
 from overwinter.persistence.atomic import set_aside
 from overwinter.persistence.codec import encode, pretty
 from overwinter.persistence.files import FILES
+from overwinter.persistence.migrations import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from overwinter.persistence.files import FileOperations
@@ -44,7 +44,6 @@ __all__ = [
     "load_document",
     "members",
     "read_document",
-    "register_migration",
 ]
 
 SCHEMA_VERSION = 1
@@ -55,8 +54,6 @@ METADATA_KEY = "_autosave_metadata"
 _HEAD = b'{\n  "_autosave_metadata": '
 _METADATA_END = re.compile(rb"\n  },?\n")
 _PIECE = 1 << 20
-
-_migrations: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 class _Versioned(msgspec.Struct):
@@ -85,7 +82,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class LoadedDocument(msgspec.Struct, frozen=True):
     """A document that was read, the file it stood in, and the damaged files that were moved away on the way.
 
-    ``problems`` says what was wrong with each of ``set_aside``, in the same order.
+    ``problems`` says what was wrong with each of ``set_aside``, in the same order. ``size`` is in bytes.
     """
 
     metadata: Metadata
@@ -93,6 +90,7 @@ class LoadedDocument(msgspec.Struct, frozen=True):
     path: Path
     set_aside: tuple[Path, ...] = ()
     problems: tuple[str, ...] = ()
+    size: int = 0
 
 
 def members(fields: Mapping[str, bytes]) -> list[bytes]:
@@ -152,21 +150,6 @@ def read_document(
     return metadata, document
 
 
-def register_migration(
-    kind: str, from_version: int, migration: Callable[[dict[str, Any]], dict[str, Any]]
-) -> None:
-    """Have documents of *kind* and *from_version* read through *migration*.
-
-    It is given the whole document, ``_autosave_metadata`` included, and returns it as the next version would
-    have been written. ``schema_version`` is set for it.
-
-    :raises ValueError: there is one already.
-    """
-    if (kind, from_version) in _migrations:
-        raise ValueError(f"a migration of {kind!r} from version {from_version} is already registered")
-    _migrations[kind, from_version] = migration
-
-
 def load_document(
     path: Path,
     previous: Path | None,
@@ -197,7 +180,7 @@ def load_document(
             problems.append(str(error))
             aside.append(set_aside(candidate, now, files=files))
         else:
-            return LoadedDocument(metadata, body, candidate, tuple(aside), tuple(problems))
+            return LoadedDocument(metadata, body, candidate, tuple(aside), tuple(problems), len(data))
     if not aside:
         raise StateNotFound(
             f"there is no saved state at {path}; run the agent with autosave=True, or call save() first"
@@ -207,6 +190,8 @@ def load_document(
 
 
 def _digest(pieces: Iterable[bytes | memoryview]) -> str:
+    import hashlib  # dear, and only needed with the first document
+
     digest = hashlib.sha256()
     for piece in pieces:
         for start in range(0, len(piece), _PIECE):
@@ -241,13 +226,7 @@ def _verify(data: bytes, checksum: object, path: Path | str, *, required: bool) 
 
 def _migrate(document: dict[str, Any], version: int, kind: str, path: Path | str) -> dict[str, Any]:
     for old in range(version, SCHEMA_VERSION):
-        migration = _migrations.get((kind, old))
-        if migration is None:
-            raise PersistenceError(
-                f"{path} has schema version {old}, and this overwinter has no migration of {kind!r} from it. "
-                "Open it with an earlier overwinter; the file was left as it is."
-            )
-        document = migration(document)
+        document = migrate(kind, document, old, old + 1, path)
         document[METADATA_KEY]["schema_version"] = old + 1
     return document
 

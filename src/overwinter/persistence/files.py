@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 from overwinter.errors import PlatformLimitation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = ["FILES", "FileOperations", "probe_files"]
 
 _ALWAYS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0) | getattr(os, "O_BINARY", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | _ALWAYS
+_APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | _ALWAYS
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 _UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -39,6 +41,10 @@ class FileOperations:
     def open_new(self, path: Path) -> int:
         """Create the file, for its owner only, and open it for writing; one that exists is an error."""
         return os.open(path, _NEW, _FILE_MODE)
+
+    def open_append(self, path: Path) -> int:
+        """Open the file, which must exist, for writing at its end."""
+        return os.open(path, _APPEND)
 
     def write(self, fd: int, data: bytes | memoryview) -> int:
         """Write what the system takes at once; returns how many bytes that was."""
@@ -101,6 +107,51 @@ class FileOperations:
     def read_bytes(self, path: Path) -> bytes:
         """The whole content of the file."""
         return path.read_bytes()
+
+    def read_range(self, path: Path, start: int, length: int) -> bytes:
+        """At most *length* bytes of the file, from *start* on."""
+        with path.open("rb", buffering=0) as file:
+            file.seek(start)
+            return file.read(length)
+
+    def size(self, path: Path) -> int:
+        """The bytes of the file."""
+        return path.stat().st_size
+
+    def modified(self, path: Path) -> float:
+        """When the file was last written to, in seconds since 1970."""
+        return path.stat().st_mtime
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is something of that name, be it a link to nothing."""
+        return os.path.lexists(path)
+
+    def is_folder(self, path: Path) -> bool:
+        """Whether there is a folder of that name."""
+        return path.is_dir()
+
+    def list(self, path: Path) -> Sequence[str]:
+        """The names in the folder, in any order."""
+        return os.listdir(path)  # noqa: PTH208
+
+    def truncate(self, path: Path, size: int) -> None:
+        """Cut the file off at *size* bytes."""
+        os.truncate(path, size)
+
+    def overwrite(self, path: Path, data: bytes) -> int:
+        """Write *data* over a file of the same size, in one go; returns how many bytes of it were written.
+
+        Nothing is, when the file has another size.
+        """
+        fd = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | _ALWAYS)
+        try:
+            return os.write(fd, data) if os.fstat(fd).st_size == len(data) else 0
+        finally:
+            os.close(fd)
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove the folder, which must be empty."""
+        path.rmdir()
 
     def rename_aside(self, source: Path, target: Path) -> None:
         """Rename a damaged file."""

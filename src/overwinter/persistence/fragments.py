@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from overwinter.persistence.codec import encode_checked, pretty
+from overwinter.persistence.codec import encode, encode_checked, pretty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,16 +31,24 @@ class Fragments:
         self._tail_size = 0
         self._count = 0
 
-    def update(self, elements: Sequence[Any]) -> None:
-        """Take in what *elements* has beyond the elements already held.
+    def update(self, elements: Sequence[Any], *, checked: bool = False, most: int | None = None) -> int:
+        """Take in what *elements* has beyond the elements already held; returns how many that were.
 
+        :param checked: they are known to be storable, having just been read.
+        :param most: leave what is beyond so many for the next time.
         :raises SaveRejected: an element cannot be stored; ``field`` names it, as in ``conversation[3].content``.
             Those before it are held.
         """
-        for index in range(self._count, len(elements)):
+        before = self._count
+        end = len(elements) if most is None else min(len(elements), before + most)
+        for index in range(before, end):
             element = elements[index]
-            encoded = encode_checked(element, what=f"{self.name}[{index}]", type=type(element))
+            if checked:
+                encoded = encode(element)
+            else:
+                encoded = encode_checked(element, what=f"{self.name}[{index}]", type=type(element))
             self._append(pretty(encoded, _LEVEL))
+        return self._count - before
 
     def pieces(self, *, last: bool) -> list[bytes]:
         """The member as text: its name, the elements, and a comma unless it is the ``last`` of the document."""

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from overwinter.errors import AgentInUse, SchemaTooNew, StaleState
+from overwinter.persistence.journal import JournalEnd, mend
 from overwinter.persistence.lock import locked
 from overwinter.persistence.names import storable_name
 from overwinter.persistence.runtime_lock import is_alive, workspace_errors
 from overwinter.persistence.workspace import AgentFolder, sweep_temporaries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -31,6 +32,7 @@ __all__ = ["Claim", "Lease", "claim", "read_lease", "release"]
 
 
 _LEASE_VERSION = 1
+_ROOM = 512  # a lease is filled up to so many bytes, or a multiple, so that the next one fits in its place
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -58,13 +60,16 @@ class Claim(msgspec.Struct, frozen=True):
     """One agent, held by one runtime.
 
     ``sequence`` is the one the agent was released with before, or None where an owner died and only the files
-    know. ``taken_over_from`` is the id of the runtime that died while it held the agent, or "".
+    know. ``taken_over_from`` is the id of the runtime that died while it held the agent, or "". ``journal``
+    is where its journal ends, and ``remarks`` say what was found damaged there and cut off.
     """
 
     folder: AgentFolder
     lease: Lease
     sequence: int | None = None
     taken_over_from: str = ""
+    journal: JournalEnd = JournalEnd()
+    remarks: tuple[str, ...] = ()
 
 
 def claim(
@@ -76,13 +81,14 @@ def claim(
     incarnation: str = "",
     known_sequence: int | None = None,
     last: Claim | None = None,
-    replay: Callable[[str], object] | None = None,
+    replay: Callable[[str], Sequence[str]] | None = None,
 ) -> Claim:
     """Make ``runtime`` the owner of the agent in ``folder``, and sweep what a dead one left half written.
 
     A claim of a runtime that is gone is taken over, after ``replay(its id)`` has brought in what it left
-    behind. Whoever held the agent before says so by ``known_sequence``, the sequence of what it knows, and by
-    ``last``, the claim it had; nobody can have written in between while the folder still shows that one.
+    behind, and returned remarks on it. Whoever held the agent before says so by ``known_sequence``, the
+    sequence of what it knows, and by ``last``, the claim it had; nobody can have written in between while the
+    folder still shows that one.
 
     :raises AgentInUse: a live runtime holds it, this one included.
     :raises StaleState: somebody else has written since, or may have.
@@ -93,13 +99,15 @@ def claim(
         runtime.check_process()
         found = read_lease(folder.lease_path, files)
         sequence, died = _settle_owner(found, folder, runtime)
-        if died and replay is not None:
-            replay(died)
+        remarks = tuple(replay(died)) if died and replay is not None else ()
         if known_sequence is not None:
             _check_fresh(found, folder, sequence, known_sequence, last)
             sequence = known_sequence
         # Nobody holds it: what looks like a temporary was left by a writer that died.
         sweep_temporaries(folder.path, files=files)
+        journal = mend(folder.journal_dir, files=files)
+        if journal.torn:
+            remarks = (*remarks, journal.torn)
         lease = Lease(
             schema_version=_LEASE_VERSION,
             agent_id=storable_name(folder.agent_id),
@@ -115,7 +123,7 @@ def claim(
         _write(folder.lease_path, lease, files)
         if found is not None:
             runtime.unwritten.pop(found.token, None)
-        held = Claim(folder, lease, sequence, died)
+        held = Claim(folder, lease, sequence, died, journal, remarks)
         runtime.claims[lease.token] = held
         return held
 
@@ -204,14 +212,21 @@ class _Versioned(msgspec.Struct):
 
 
 def _write(path: Path, lease: Lease, files: FileOperations) -> None:
+    content = msgspec.json.encode(lease)
+    content = content.ljust(-(-(len(content) + 1) // _ROOM) * _ROOM - 1) + b"\n"
+    with suppress(OSError):
+        # In place, for a rename over a file costs twenty times as much (ext4 then writes the new one out). A block that
+        # is written in one call is whole, whenever the process is killed, and power cuts are another matter: below.
+        if files.overwrite(path, content) == len(content):
+            return
     # Renamed and not synced: after a power cut every owner is dead, whatever the lease says.
     temporary = path.with_name(f".overwinter-{os.urandom(8).hex()}.tmp")
     fd = files.open_new(temporary)
     try:
         try:
-            content = memoryview(msgspec.json.encode(lease) + b"\n")
-            while content:
-                content = content[files.write(fd, content) :]
+            left = memoryview(content)
+            while left:
+                left = left[files.write(fd, left) :]
         finally:
             files.close(fd)
         files.replace(temporary, path)

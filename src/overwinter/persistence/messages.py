@@ -8,7 +8,15 @@ import msgspec
 
 from overwinter.persistence.document import Metadata
 
-__all__ = ["Flush", "Flushed", "PersistenceMessage", "ReplaceDocument", "Saved"]
+__all__ = [
+    "AppendRecords",
+    "Appended",
+    "Flush",
+    "Flushed",
+    "PersistenceMessage",
+    "ReplaceDocument",
+    "Saved",
+]
 
 
 class ReplaceDocument(msgspec.Struct, frozen=True):
@@ -25,6 +33,22 @@ class ReplaceDocument(msgspec.Struct, frozen=True):
     members: tuple[bytes, ...] = ()
     keep_previous: bool = False
     checksum: bool = False
+
+
+class AppendRecords(msgspec.Struct, frozen=True):
+    """Append lines to the journal of a folder that this runtime holds.
+
+    ``folder`` is relative to the workspace, with slashes, and ``incarnation`` that of its identity. ``lines``
+    are made by ``journal_line``, one sequence after the other, and ``last`` is the sequence of the last. The
+    answer is :class:`Appended`, once they are in the log, or with ``sync`` once they are on the disk there. A
+    disk that fails delays it.
+    """
+
+    folder: str
+    incarnation: str
+    lines: tuple[bytes, ...]
+    last: int
+    sync: bool = False
 
 
 class Flush(msgspec.Struct, frozen=True):
@@ -44,10 +68,16 @@ class Saved(msgspec.Struct, frozen=True):
     superseded: bool = False
 
 
+class Appended(msgspec.Struct, frozen=True):
+    """Records are in the log, up to the sequence ``last``."""
+
+    last: int
+
+
 class Flushed(msgspec.Struct, frozen=True):
     """What a flush found: the paths whose newest document is not safely on disk, with the reason of each."""
 
     failing: dict[str, str] = {}
 
 
-PersistenceMessage: TypeAlias = ReplaceDocument | Flush
+PersistenceMessage: TypeAlias = ReplaceDocument | AppendRecords | Flush

@@ -7,13 +7,11 @@ and ``a``, ``é`` composed and decomposed) still have two folders.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from uuid import UUID
 
 __all__ = ["NAMESPACE", "agent_id_for", "folder_name", "id_digits", "slug", "storable_name"]
 
-NAMESPACE = UUID("3f0a4c1e-6f0e-5d0b-9a55-0b7c1d9e2a64")
+NAMESPACE = "3f0a4c1e-6f0e-5d0b-9a55-0b7c1d9e2a64"
 """The namespace of every derived id. It never changes: a changed one would make every agent a new one."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -77,5 +75,9 @@ def storable_name(name: str) -> str:
 
 
 def _derive(payload: bytes) -> str:
-    digest = hashlib.sha1(NAMESPACE.bytes + payload, usedforsecurity=False).digest()
+    # Their imports are dear, and whoever imports overwinter may not need an id yet.
+    import hashlib
+    from uuid import UUID
+
+    digest = hashlib.sha1(UUID(NAMESPACE).bytes + payload, usedforsecurity=False).digest()
     return str(UUID(bytes=digest[:16], version=5))

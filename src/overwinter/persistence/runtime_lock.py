@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from overwinter.persistence.lease import Claim
     from overwinter.persistence.workspace import Workspace
 
-__all__ = ["RuntimeLock", "is_alive", "sweep_runtimes", "workspace_errors"]
+__all__ = ["RuntimeLock", "is_alive", "is_runtime_id", "remove_runtime", "workspace_errors"]
 
 _LOCK_NAME = "lock"
 _RUNTIME_ID = re.compile(r"[0-9a-f]{8,64}")
@@ -85,9 +85,14 @@ class RuntimeLock:
                 self.folder.rmdir()
 
 
+def is_runtime_id(name: str) -> bool:
+    """Whether a runtime can have that id: what a lease or a folder says may be anything."""
+    return _RUNTIME_ID.fullmatch(name) is not None
+
+
 def is_alive(runtime_id: str, workspace: Workspace) -> bool:
     """Whether a live process holds the lock of that runtime; only under the workspace's mutex."""
-    if not _RUNTIME_ID.fullmatch(runtime_id):
+    if not is_runtime_id(runtime_id):
         return False
     lock = FileLock(workspace.runtimes_dir / runtime_id / _LOCK_NAME)
     try:
@@ -101,22 +106,15 @@ def is_alive(runtime_id: str, workspace: Workspace) -> bool:
     return not free
 
 
-def sweep_runtimes(workspace: Workspace, *, keep: str) -> None:
-    """Remove what dead runtimes left in ``.runtimes``; a folder with more in it than a lock stays."""
-    with workspace_errors(workspace.runtimes_dir), locked(workspace.mutex_path):
-        for folder in tuple(workspace.runtimes_dir.iterdir()):
-            if folder.name == keep or not _RUNTIME_ID.fullmatch(folder.name):
-                continue
-            with suppress(OSError):
-                _sweep_one(folder)
-
-
-def _sweep_one(folder: Path) -> None:
-    if all(entry.name == _LOCK_NAME for entry in folder.iterdir()):
-        lock = FileLock(folder / _LOCK_NAME)
-        if lock.try_acquire():
-            lock.release(remove=True)
-            folder.rmdir()
+def remove_runtime(runtime_id: str, workspace: Workspace) -> None:
+    """Remove the folder of a dead runtime; one with more in it than a lock stays. Only under the mutex."""
+    folder = workspace.runtimes_dir / runtime_id
+    with suppress(OSError):
+        if all(entry.name == _LOCK_NAME for entry in folder.iterdir()):
+            lock = FileLock(folder / _LOCK_NAME)
+            if lock.try_acquire():
+                lock.release(remove=True)
+                folder.rmdir()
 
 
 @contextmanager

@@ -8,8 +8,6 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import msgspec
-
 from overwinter.errors import ActorStopped, AskTimeout, FlushTimeout, RuntimeClosed, SaveError, WorkspaceError
 from overwinter.persistence.actor import PersistenceActor
 from overwinter.persistence.batch import BatchWriter
@@ -17,7 +15,10 @@ from overwinter.persistence.claims import Claims
 from overwinter.persistence.files import FILES, FileOperations, probe_files
 from overwinter.persistence.health import DiskHealth, StorageEvent
 from overwinter.persistence.messages import Flush, Flushed, PersistenceMessage, ReplaceDocument, Saved
-from overwinter.persistence.runtime_lock import RuntimeLock, sweep_runtimes
+from overwinter.persistence.record_keeping import RecordKeeping
+from overwinter.persistence.replay import replay_dead_runtimes
+from overwinter.persistence.runtime_lock import RuntimeLock
+from overwinter.persistence.statistics import PersistenceStatistics
 from overwinter.persistence.threads import DiskThreads
 from overwinter.persistence.waiting import done_in_thread, to_its_end, within
 from overwinter.persistence.workspace import AgentFolder, Workspace, create_folder
@@ -41,27 +42,6 @@ _MAX_PENDING_BYTES = 64 << 20
 _FLUSH_TIMEOUT = 10.0
 
 
-class PersistenceStatistics(msgspec.Struct, frozen=True):
-    """What a storage has done, and what stands out.
-
-    ``saves`` are documents written, ``batches`` the hops to the disk they took, ``superseded`` those that a
-    newer one made needless, ``failures`` documents whose write failed; ``failing`` tells whether some file is
-    behind what was last sent, and ``last_error`` is the newest reason. ``pending`` documents of
-    ``pending_bytes`` are under way.
-    """
-
-    saves: int = 0
-    batches: int = 0
-    bytes_written: int = 0
-    superseded: int = 0
-    failures: int = 0
-    failing: bool = False
-    last_error: str = ""
-    pending: int = 0
-    pending_bytes: int = 0
-    claims: int = 0
-
-
 class Storage:
     """Saves documents, holds claims and runs blocking work, for one runtime in one workspace.
 
@@ -69,6 +49,9 @@ class Storage:
     :param files: the operations on files; those that suit the workspace's filesystem unless given.
     :param max_pending_bytes: about what may wait for the disk; beyond that senders wait.
     :param flush_timeout: seconds that ``flush`` and ``aclose`` give the disk unless told otherwise.
+
+    :ivar encoding: held by whoever encodes much on the event loop, a little at a time and in turn, so that a thousand
+        savers at once do not hold it up.
 
     Nothing of the system is called on the event loop: one thread writes batches, another opens and loads. In
     a child forked from its process every use raises ``ForkedRuntime``.
@@ -87,6 +70,7 @@ class Storage:
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.flush_timeout = flush_timeout
         self.health = DiskHealth()
+        self.encoding = asyncio.Lock()
         self._max_pending_bytes = max_pending_bytes
         self._files = files
         self._session: _Session | None = None
@@ -122,8 +106,14 @@ class Storage:
         threads = DiskThreads()
         try:
             files = await threads.call(_open_now, lock, self.clock.now(), self._files)
+            records = RecordKeeping(
+                lock, threads, files, self.clock, self.health, max_bytes=self._max_pending_bytes
+            )
             actor = PersistenceActor(
-                BatchWriter(files, threads.writer), self.health, max_pending_bytes=self._max_pending_bytes
+                BatchWriter(files, threads.writer),
+                self.health,
+                records,
+                max_pending_bytes=self._max_pending_bytes,
             )
             ref = await system.spawn(actor, name="persistence", supervision=Resume(), mailbox_capacity=None)
         except BaseException:
@@ -133,7 +123,12 @@ class Storage:
         self._files = files
         self._closing = None
         self._session = _Session(
-            lock, threads, actor, ref, Claims(lock, threads, files, self.clock, actor, ref)
+            lock,
+            threads,
+            actor,
+            ref,
+            Claims(lock, threads, files, self.clock, actor, ref, records),
+            records,
         )
 
     async def aclose(self) -> None:
@@ -187,8 +182,8 @@ class Storage:
             flushed: Flushed = await session.ref.ask(Flush(), timeout=seconds)
         except AskTimeout as error:
             raise FlushTimeout(
-                f"after {seconds:g} seconds {session.actor.pending} files are not on disk yet; they "
-                "are still being tried. The disk is slow or does not answer."
+                f"after {seconds:g} seconds {_counted(session)} are not on disk yet; they are still being "
+                "tried. The disk is slow or does not answer."
             ) from error
         except ActorStopped as error:
             raise RuntimeClosed("the storage was closed before everything was seen to be saved") from error
@@ -222,7 +217,22 @@ class Storage:
         :raises WorkspaceError: the folder cannot be used.
         :raises CorruptState: its identity is damaged.
         """
-        return await self._current().claims.claim(folder, known_sequence, last, timeout)
+        held, _ = await self._current().claims.claim(folder, known_sequence, last, timeout, lambda _: None)
+        return held
+
+    async def claim_and_read(
+        self,
+        folder: AgentFolder,
+        read: Callable[[Claim], T],
+        *,
+        timeout: float = 0.0,  # noqa: ASYNC109
+    ) -> tuple[Claim, T]:
+        """:meth:`claim`, by somebody who never held the agent, and what *read* makes of it in the storage's thread.
+
+        Where thousands are claimed, this spares a turn of thread and loop for each. What *read* raises is raised, and
+        nothing is held then.
+        """
+        return await self._current().claims.claim(folder, None, None, timeout, read)
 
     async def release(self, held: Claim, sequence: int | None) -> None:
         """Let the agent go once nothing is pending for its folder; ``sequence`` is what its files have then.
@@ -237,6 +247,21 @@ class Storage:
         session.lock.check_process()
         self.health.forget(held.folder.path)
         await session.claims.release(held, sequence, self.flush_timeout)
+
+    @property
+    def records(self) -> RecordKeeping:
+        """Where records go, for the journal writers; ``RuntimeClosed`` if not open."""
+        return self._current().records
+
+    async def gather(self, folder: AgentFolder, *, sync: bool = False) -> None:
+        """Return when all records of the folder that were appended are in its journal, to be read there.
+
+        With ``sync`` they are there for good, so that its segments may be dropped. For a folder that this storage
+        does not hold, at once. A disk that fails is waited for; cancellable.
+
+        :raises RuntimeClosed: the storage was closed before.
+        """
+        await self._current().records.gather(folder.path, sync=sync)
 
     def watch(self, listener: Callable[[StorageEvent], object]) -> Callable[[], None]:
         """Tell ``listener`` when a file cannot be saved and when it can be again; returns what ends that."""
@@ -259,6 +284,11 @@ class Storage:
             pending=actor.pending,
             pending_bytes=actor.pending_bytes,
             claims=len(session.lock.claims),
+            records=session.records.log.records,
+            pending_records=session.records.log.pending,
+            log_batches=session.records.log.batches,
+            log_syncs=session.records.log.syncs,
+            log_bytes=session.records.log.bytes,
         )
 
     def _current(self) -> _Session:
@@ -272,15 +302,32 @@ class Storage:
         deadline = self.clock.monotonic() + self.flush_timeout
         try:
             await self._write_the_rest(session)
+            await self._move_the_rest(session, deadline)
             await session.ref.stop(timeout=max(0.0, deadline - self.clock.monotonic()))
         finally:
             self._last = self.statistics()
-            ended = done_in_thread(session.threads.end(session.lock.release))
+            last_logged = session.records.close()
+            ended = done_in_thread(session.threads.end(session.lock.release, last_logged=last_logged))
             self._session = None
         if not await within(self.clock, max(0.0, deadline - self.clock.monotonic()), ended):
             logger.warning(
                 "%s: the disk has not answered; its agents stay locked until it does or this process ends.",
                 self.workspace.root,
+            )
+
+    async def _move_the_rest(self, session: _Session, deadline: float) -> None:
+        if session.records.complete:
+            return
+        finishing = asyncio.get_running_loop().create_task(session.records.finish())
+        try:
+            await within(self.clock, max(0.0, deadline - self.clock.monotonic()), finishing)
+        finally:
+            finishing.cancel()
+        if not session.records.complete:
+            logger.error(
+                "Closing although not all records are in their journals; what is in %s is brought in when "
+                "the workspace is next opened.",
+                session.lock.folder,
             )
 
     async def _write_the_rest(self, session: _Session) -> None:
@@ -290,8 +337,8 @@ class Storage:
             return
         except AskTimeout:
             logger.error(  # noqa: TRY400  (a traceback says nothing about a slow disk)
-                "Closing although %d files are not on disk after %g seconds; what is there is older.",
-                session.actor.pending,
+                "Closing although %s are not on disk after %g seconds; what is there is older.",
+                _counted(session),
                 self.flush_timeout,
             )
             session.actor.give_up()
@@ -313,12 +360,14 @@ class _Session:
         actor: PersistenceActor,
         ref: ActorRef[PersistenceMessage],
         claims: Claims,
+        records: RecordKeeping,
     ) -> None:
         self.lock = lock
         self.threads = threads
         self.actor = actor
         self.ref = ref
         self.claims = claims
+        self.records = records
         self.closing = False
 
 
@@ -331,10 +380,15 @@ def _open_now(lock: RuntimeLock, now: datetime, files: FileOperations | None) ->
         create_folder(folder, files=files or FILES)
     lock.acquire(now)
     try:
-        sweep_runtimes(workspace, keep=lock.runtime_id)
+        replay_dead_runtimes(workspace, files=files or FILES, keep=lock.runtime_id)
         return files or probe_files(workspace.root)
     except OSError as error:
         raise WorkspaceError(f"{workspace.root} cannot be used: {error}") from error
+
+
+def _counted(session: _Session) -> str:
+    files, records = session.actor.pending, session.records.log.unsynced
+    return f"{files} files" if not records else f"{files} files and {records} records"
 
 
 def _not_on_disk(flushed: Flushed) -> SaveError:

@@ -69,29 +69,40 @@ class DiskThread(Executor):
 
 
 class DiskThreads:
-    """The two threads of a storage: ``writer`` writes batches, ``opener`` does everything else, each in its
-    order.
+    """The threads of a storage: ``log`` appends to the log, ``writer`` writes documents and journals,
+    ``opener`` does everything else, each in its order.
 
-    Two, so that opening and loading do not wait for a long batch, nor the batches for them.
+    So the log waits for nobody, and neither do opening and loading wait for a long batch, nor the batches
+    for them.
     """
 
     def __init__(self) -> None:
         self.opener = DiskThread("overwinter-opener")
         self.writer = DiskThread("overwinter-writer")
+        self.log = DiskThread("overwinter-log")
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``function`` in the opener's thread. Cancelled, it is withdrawn, or goes on unseen."""
         return await asyncio.wrap_future(self.opener.submit(function, *args, **kwargs))
 
-    def end(self, last: Callable[[], object]) -> Future[None]:
-        """Take no more calls; when both threads have done what they had, ``last`` runs."""
+    def end(
+        self, last: Callable[[], object], *, last_logged: Callable[[], object] | None = None
+    ) -> Future[None]:
+        """Take no more calls; when all threads have done what they had, ``last`` runs.
+
+        ``last_logged`` is the last that the log's thread does.
+        """
+        logged = self.log.submit(last_logged) if last_logged is not None else None
         written = self.writer.submit(_nothing)
 
         def finish() -> None:
+            if logged is not None:
+                logged.exception()
             written.result()
             last()
 
         ended = self.opener.submit(finish)
+        self.log.shutdown()
         self.writer.shutdown()
         self.opener.shutdown()
         return ended

@@ -28,6 +28,7 @@ __all__ = [
     "create_folder",
     "list_folders",
     "open_identity",
+    "read_identity",
     "sweep_temporaries",
 ]
 
@@ -90,7 +91,7 @@ class AgentFolder(msgspec.Struct, frozen=True):
 
     @property
     def journal_dir(self) -> Path:
-        """Where the journal will stand."""
+        """What happened, one record a line."""
         return self.path / "journal"
 
 
@@ -155,7 +156,7 @@ def create_folder(path: Path, *, files: FileOperations = FILES) -> None:
         # A folder that is there is not synced again, so one of which it is not known must not stay.
         for each in reversed(made):
             with suppress(OSError):
-                each.rmdir()
+                files.remove_folder(each)
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise WorkspaceError(
             f"the folder {at} cannot be created: {reason}. "
@@ -177,9 +178,9 @@ def open_identity(
     :raises SchemaTooNew: it was written by a later overwinter.
     """
     short, full = _spellings(folder)
-    identity = _read_identity(full, files)
+    identity = _find_identity(full, files)
     if identity is None:
-        identity = _read_identity(short, files) or _create_identity(short, now, files)
+        identity = _find_identity(short, files) or _create_identity(short, now, files)
         if identity.agent_id == storable_name(folder.agent_id):
             return short, identity
         identity = _create_identity(full, now, files)
@@ -190,13 +191,23 @@ def open_identity(
     return full, identity
 
 
+def read_identity(folder: Path, *, files: FileOperations = FILES) -> Identity | None:
+    """Whose folder it is; None when it is nobody's, or is not there. Blocking.
+
+    :raises WorkspaceError: the identity cannot be read.
+    :raises CorruptState: it is damaged.
+    :raises SchemaTooNew: it was written by a later overwinter.
+    """
+    return _read_identity(AgentFolder(folder, "", ""), files)
+
+
 def sweep_temporaries(folder: Path, *, files: FileOperations = FILES) -> int:
     """Remove the temporary files that a writer which died left in the folder; returns how many. Blocking.
 
     Only for the holder of the folder's lease: nobody else writes there. One that cannot be removed stays.
     """
     swept = 0
-    for entry in _entries(folder):
+    for entry in _entries(folder, files):
         if is_temporary(entry.name):
             try:
                 files.unlink(entry)
@@ -215,7 +226,7 @@ def list_folders(
     One whose identity cannot be read is left out, with a warning in the log.
     """
     found: list[AgentFolder] = []
-    for path in _entries(workspace.root / kind):
+    for path in _entries(workspace.root / kind, files):
         folder = AgentFolder(path, "", "")
         try:
             identity = _read_identity(folder, files)
@@ -240,16 +251,16 @@ def _make(path: Path, made: list[Path], files: FileOperations) -> None:
             wanted.append(at.parent)
             continue
         except FileExistsError:
-            if not at.is_dir():
+            if not files.is_folder(at):
                 raise
         else:
             made.append(at)
         wanted.pop()
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path, files: FileOperations) -> list[Path]:
     try:
-        return sorted(folder.iterdir())
+        return [folder / name for name in sorted(files.list(folder))]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -263,6 +274,18 @@ def _spellings(folder: AgentFolder) -> tuple[AgentFolder, AgentFolder]:
         AgentFolder(parent / folder_name(name, agent_id), name, agent_id, folder.session),
         AgentFolder(parent / folder_name(name, agent_id, full=True), name, agent_id, folder.session),
     )
+
+
+def _find_identity(folder: AgentFolder, files: FileOperations) -> Identity | None:
+    """As ``_read_identity``, and what is found is there for good."""
+    identity = _read_identity(folder, files)
+    if identity is not None and not files.exists(folder.lease_path):
+        # Whoever wrote it may have died before its name was on the disk, and nobody has been here since.
+        try:
+            files.sync_folder(folder.path)
+        except OSError as error:
+            raise WorkspaceError(f"{folder.path} cannot be synced: {error.strerror or error}.") from error
+    return identity
 
 
 def _read_identity(folder: AgentFolder, files: FileOperations) -> Identity | None:

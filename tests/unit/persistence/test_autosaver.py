@@ -101,6 +101,21 @@ async def test_what_is_marked_is_saved_behind(lab: Lab, path: Path) -> None:
     assert owner.autosaver._task is None, "nothing runs while there is nothing to save"
 
 
+async def test_what_is_prepared_is_there_when_the_document_is_made(lab: Lab, path: Path) -> None:
+    """S40: What takes several turns of the loop comes first."""
+    order: list[int] = []
+
+    async def prepare() -> None:
+        await turns()
+        order.append(owner.made)
+
+    owner = Owner(lab.storage, path, prepare=prepare)
+    owner.change(1)
+    await lab.until_quiet()
+    assert order == [0]
+    assert await owner.on_disk() == 1
+
+
 async def test_what_changes_during_a_write_is_saved_by_the_next(lab: Lab, path: Path) -> None:
     """S40: At most one write is under way; all that changes meanwhile is saved by the one after it."""
     owner = Owner(lab.storage, path)

@@ -28,6 +28,7 @@ from overwinter.persistence import (
     register_migration,
 )
 from overwinter.persistence import document as document_module
+from overwinter.persistence import migrations as migrations_module
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 PATH = Path("queen_state.json")
@@ -196,7 +197,7 @@ def test_a_document_of_an_earlier_version_is_read_through_its_migrations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """P36: one step a version, by kind."""
-    monkeypatch.setattr(document_module, "_migrations", {})
+    monkeypatch.setattr(migrations_module, "_migrations", {})
     monkeypatch.setattr(document_module, "SCHEMA_VERSION", 3)
 
     def add_status(old: dict[str, Any]) -> dict[str, Any]:

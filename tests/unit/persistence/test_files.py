@@ -67,6 +67,50 @@ def test_link_replace_rename_and_unlink_do_what_they_say(tmp_path: Path) -> None
     assert sorted(tmp_path.iterdir()) == [two]
 
 
+def test_a_file_is_appended_to_read_in_parts_and_cut_off(tmp_path: Path) -> None:
+    """K8: it is never created by that, and nobody's link is followed."""
+    path = tmp_path / "journal"
+    with pytest.raises(FileNotFoundError):
+        FILES.open_append(path)
+    path.write_bytes(b"one ")
+    for words in (b"two ", b"three "):
+        fd = FILES.open_append(path)
+        assert not os.get_inheritable(fd)
+        FILES.write(fd, words)
+        FILES.close(fd)
+    assert path.read_bytes() == b"one two three "
+    assert FILES.size(path) == 14
+    assert FILES.read_range(path, 4, 3) == b"two"
+    assert FILES.read_range(path, 8, 100) == b"three "
+    FILES.truncate(path, 4)
+    assert path.read_bytes() == b"one "
+    os.utime(path, (1_000_000, 2_000_000))
+    assert FILES.modified(path) == 2_000_000
+    if sys.platform != "win32":
+        (tmp_path / "trap").symlink_to(path)
+        with pytest.raises(OSError, match="symbolic link"):
+            FILES.open_append(tmp_path / "trap")
+
+
+def test_what_is_there_is_told_and_an_empty_folder_removed(tmp_path: Path) -> None:
+    """P14: they are the system's own."""
+    folder = tmp_path / "folder"
+    FILES.mkdir(folder)
+    (folder / "file").touch()
+    assert [*FILES.list(folder)] == ["file"]
+    assert [FILES.is_folder(each) for each in (folder, folder / "file", folder / "none")] == [
+        True,
+        False,
+        False,
+    ]
+    assert [FILES.exists(each) for each in (folder, folder / "file", folder / "none")] == [True, True, False]
+    with pytest.raises(OSError, match="not empty"):
+        FILES.remove_folder(folder)
+    FILES.unlink(folder / "file")
+    FILES.remove_folder(folder)
+    assert not folder.exists()
+
+
 def test_a_folder_is_synced_and_its_descriptor_closed_whatever_happens(tmp_path: Path) -> None:
     """P16: no descriptor is left open."""
     FILES.sync_folder(tmp_path)

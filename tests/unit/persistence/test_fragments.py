@@ -54,3 +54,12 @@ def test_an_element_that_cannot_be_stored_is_named() -> None:
     assert refused.value.field == "items[1].n"
     fragments.update([{"n": 1}, {"n": 2}])
     assert json.loads(b"{" + b"".join(fragments.pieces(last=True)) + b"}") == {"items": [{"n": 1}, {"n": 2}]}
+
+
+def test_what_was_just_read_is_encoded_without_a_look_back_and_in_portions() -> None:
+    fragments = Fragments("items")
+    elements = [{"n": number} for number in range(5)]
+    assert fragments.update(elements, checked=True, most=3) == 3
+    assert fragments.update(elements, checked=True, most=3) == 2
+    assert fragments.update(elements, checked=True) == 0
+    assert json.loads(b"{" + b"".join(fragments.pieces(last=True)) + b"}") == {"items": elements}

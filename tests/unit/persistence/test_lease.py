@@ -18,7 +18,7 @@ from overwinter.persistence import lease as leases
 from overwinter.persistence import lock as lock_module
 from overwinter.persistence.lease import Claim, read_lease
 from overwinter.persistence.lock import locked
-from overwinter.persistence.runtime_lock import sweep_runtimes
+from overwinter.persistence.replay import replay_dead_runtimes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,8 +121,13 @@ def test_the_agent_of_a_dead_runtime_is_taken_over(workspace: Workspace, folder:
     claim(folder, first)
     died(first)
     replayed: list[str] = []
-    taken = claim(folder, second, replay=replayed.append)
-    assert (taken.taken_over_from, taken.sequence) == (FIRST, None)
+
+    def replay(runtime_id: str) -> list[str]:
+        replayed.append(runtime_id)
+        return ["a remark"]
+
+    taken = claim(folder, second, replay=replay)
+    assert (taken.taken_over_from, taken.sequence, taken.remarks) == (FIRST, None, ("a remark",))
     assert replayed == [FIRST]
 
 
@@ -263,7 +268,7 @@ def test_a_release_that_the_disk_refused_is_remembered(workspace: Workspace, fol
     disk = FailingDisk()
     runtime = started(workspace, FIRST)
     held = claim(folder, runtime)
-    disk.broken = {"open"}
+    disk.broken = {"open", "overwrite"}
     with pytest.raises(WorkspaceError, match="No space left"):
         leases.release(held, 5, runtime, files=disk)
     with pytest.raises(AgentInUse):
@@ -273,6 +278,23 @@ def test_a_release_that_the_disk_refused_is_remembered(workspace: Workspace, fol
     again = claim(folder, runtime, known=5)
     assert again.sequence == 5
     assert not runtime.unwritten
+
+
+def test_a_lease_is_written_in_the_place_of_the_last(workspace: Workspace, folder: AgentFolder) -> None:
+    disk = FailingDisk()
+    runtime = started(workspace, FIRST)
+    held = claim(folder, runtime)
+    leases.release(held, 5, runtime, files=disk)
+    again = leases.claim(folder, runtime, files=disk, now=NOW)
+    assert disk.done.count("overwrite") == 2
+    assert "replace" not in disk.done
+    assert read_lease(folder.lease_path, FILES) == again.lease
+    disk.broken = {"overwrite"}
+    leases.release(again, 6, runtime, files=disk)
+    assert "replace" in disk.done, "where that cannot be, it is renamed into its place"
+    found = read_lease(folder.lease_path, FILES)
+    assert found is not None
+    assert (found.released, found.sequence) == (True, 6)
 
 
 @pytest.mark.parametrize("operation", ["read", "open", "write", "replace"])
@@ -348,14 +370,14 @@ def test_a_filesystem_without_locks_is_named(workspace: Workspace, monkeypatch: 
 
 
 def test_what_dead_runtimes_left_is_swept(workspace: Workspace) -> None:
-    """S12: Locks of dead runtimes are swept, but none that lives, nor a folder with more in it."""
+    """S12: Locks of dead runtimes are swept, but none that lives, nor a folder with more in it than a log."""
     mine, alive, dead, logged = (started(workspace, digit * 16) for digit in "0123")
     died(dead)
     died(logged)
-    (logged.folder / "000001.jsonl").write_bytes(b"what it did\n")
+    (logged.folder / "a file").write_bytes(b"who knows")
     (workspace.runtimes_dir / "not a runtime").mkdir()
     (workspace.runtimes_dir / ("4" * 16)).write_bytes(b"a file")
-    sweep_runtimes(workspace, keep=mine.runtime_id)
+    assert replay_dead_runtimes(workspace, keep=mine.runtime_id) == ()
     left = {entry.name for entry in workspace.runtimes_dir.iterdir()}
     assert left == {mine.runtime_id, alive.runtime_id, logged.runtime_id, "not a runtime", "4" * 16}
     assert (logged.folder / "lock").exists()

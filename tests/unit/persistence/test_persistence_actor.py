@@ -10,11 +10,20 @@ import pytest
 from tests.support.disk import FailingDisk, HeldDisk, document, off_loop, temporaries_in, turns, value_in
 
 from overwinter.errors import ActorStopped, AskTimeout, SaveFailed, SaveNotDurable, SaveRejected
-from overwinter.persistence import Flush, Flushed, PersistenceActor, Saved, StorageEvent
+from overwinter.persistence import (
+    Flush,
+    Flushed,
+    PersistenceActor,
+    RuntimeLock,
+    Saved,
+    StorageEvent,
+    Workspace,
+)
 from overwinter.persistence.batch import BatchWriter
 from overwinter.persistence.document import read_document
 from overwinter.persistence.health import DiskHealth
-from overwinter.persistence.threads import DiskThread
+from overwinter.persistence.record_keeping import RecordKeeping
+from overwinter.persistence.threads import DiskThread, DiskThreads
 from overwinter.runtime import ActorSystem, Resume
 from overwinter.runtime.fake_clock import FakeClock
 
@@ -36,8 +45,17 @@ class House:
         self.system = ActorSystem(clock=self.clock)
         self.health = DiskHealth()
         self.thread = DiskThread("writer of a test")
+        self.threads = DiskThreads()
+        self.records = RecordKeeping(
+            RuntimeLock(Workspace("nowhere"), "0" * 16),
+            self.threads,
+            files,
+            self.clock,
+            self.health,
+            max_bytes=max_pending_bytes,
+        )
         self.actor = PersistenceActor(
-            BatchWriter(files, self.thread), self.health, max_pending_bytes=max_pending_bytes
+            BatchWriter(files, self.thread), self.health, self.records, max_pending_bytes=max_pending_bytes
         )
         self.ref: ActorRef[PersistenceMessage]
 
@@ -413,12 +431,14 @@ async def test_a_stop_that_is_out_of_time_leaves_nobody_waiting(
 
 async def test_giving_up_lets_the_batch_end_early(house: House, disk: HeldDisk, tmp_path: Path) -> None:
     """S33: Of a batch under way the document at hand is finished, and no other begun."""
+    disk.gates = {"open"}
     first = await held(house, disk, tmp_path / "first.json")
     sent = [house.ask(document(tmp_path / f"{number}.json")) for number in range(3)]
     await turns()
+    # It passes one file, and holds the next.
     disk.let_go()
-    await first
     disk.hold()
+    await first
     await disk.until_stuck()
     house.actor.give_up()
     disk.let_go()

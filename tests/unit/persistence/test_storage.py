@@ -421,6 +421,20 @@ async def test_a_workspace_removed_meanwhile_is_named(workspace_dir: Path) -> No
             await storage.claim(folder_of(storage))
 
 
+async def test_what_is_read_with_a_claim_comes_with_it_or_nothing_is_held(workspace_dir: Path) -> None:
+    """S13: A claim by somebody who could not read what is there is free again."""
+    async with open_storage(workspace_dir) as storage:
+        folder = storage.workspace.folder("queen", "id-of-queen")
+
+        def refuse(held: object) -> None:
+            raise LookupError("nothing to be read here")
+
+        with pytest.raises(LookupError):
+            await storage.claim_and_read(folder, refuse)
+        held, name = await storage.claim_and_read(folder, lambda claim: claim.folder.name)
+        assert (held.folder, name) == (folder, "queen")
+
+
 async def test_a_damaged_identity_stops_a_claim(workspace_dir: Path) -> None:
     async with open_storage(workspace_dir) as storage:
         held = await storage.claim(folder_of(storage))
@@ -729,7 +743,7 @@ async def test_a_release_the_disk_refuses_is_logged(
     disk = FailingDisk()
     async with open_storage(workspace_dir, files=disk) as storage:
         held = await storage.claim(folder_of(storage))
-        disk.broken, disk.only = {"replace"}, ".lease.json"
+        disk.broken, disk.only = {"overwrite", "replace"}, ".lease.json"
         await storage.release(held, 5)
         assert "could not be released" in caplog.text
         disk.broken = set()

@@ -11,6 +11,7 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -26,6 +27,9 @@ from overwinter.persistence import (
     open_identity,
     sweep_temporaries,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 HOSTILE = [
@@ -318,6 +322,33 @@ def test_an_identity_that_cannot_be_read_or_written_is_a_workspace_error(workspa
         open_identity(folder, now=NOW, files=Failing(read_bytes=(errno.EACCES, "")))
 
 
+def test_an_identity_that_somebody_writes_meanwhile_is_the_one(workspace: Workspace) -> None:
+    """P10: of several at once the first."""
+    folder = folder_of(workspace, "queen")
+
+    class Late(FileOperations):
+        def link(self, existing: Path, new: Path) -> None:
+            open_identity(folder, now=NOW)
+            super().link(existing, new)
+
+    _, identity = open_identity(folder, now=NOW, files=Late())
+    assert open_identity(folder, now=NOW) == (folder, identity)
+
+
+def test_an_identity_that_nobody_has_claimed_with_yet_is_brought_to_disk(workspace: Workspace) -> None:
+    """K13: whoever wrote it may have died just before that."""
+    folder = folder_of(workspace, "queen")
+    open_identity(folder, now=NOW)
+    files = Failing()
+    open_identity(folder, now=NOW, files=files)
+    assert files.synced == [folder.path]
+    with pytest.raises(WorkspaceError, match="cannot be synced"):
+        open_identity(folder, now=NOW, files=Failing(sync_folder=(errno.EIO, "")))
+    folder.lease_path.touch()
+    open_identity(folder, now=NOW, files=files)
+    assert files.synced == [folder.path]
+
+
 def test_a_folder_that_vanishes_while_it_is_opened_is_an_error(workspace: Workspace) -> None:
     """P11: somebody deletes it meanwhile."""
 
@@ -356,14 +387,12 @@ def test_the_folders_of_a_workspace_are_listed_by_name(workspace: Workspace) -> 
     assert list_folders(workspace, "actors") == []
 
 
-def test_a_folder_whose_entries_cannot_be_read_is_an_error(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_whose_entries_cannot_be_read_is_an_error(workspace: Workspace) -> None:
     """P11: with the reason."""
 
-    def refuse(path: Path) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    class Unlisted(FileOperations):
+        def list(self, path: Path) -> Sequence[str]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(WorkspaceError, match=os.strerror(errno.EIO)):
-        list_folders(workspace)
+        list_folders(workspace, files=Unlisted())
