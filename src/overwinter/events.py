@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from overwinter.agents.events import (
+    ContextReduced,
     Event,
     ModelRetrying,
     ModelStarted,
+    PersonAnswered,
+    PersonAsked,
     ReplyReceived,
     RunEnded,
     RunStarted,
@@ -18,9 +21,12 @@ from overwinter.agents.events import (
 )
 
 __all__ = [
+    "ContextReduced",
     "Event",
     "ModelRetrying",
     "ModelStarted",
+    "PersonAnswered",
+    "PersonAsked",
     "ReplyReceived",
     "RunEnded",
     "RunStarted",

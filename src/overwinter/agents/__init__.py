@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from overwinter.agents.agent import Agent
+from overwinter.agents.allowance import Spent
+from overwinter.agents.asking import ask_human
 from overwinter.agents.budget import Budget
 from overwinter.agents.commands import AgentMessage
+from overwinter.agents.context import ContextPolicy, DropToolResults, KeepLast, Summarize
+from overwinter.agents.diff import MemoryChange, StateDiff
 from overwinter.agents.events import Event
+from overwinter.agents.history import HistoryStep
 from overwinter.agents.memory import Memory
+from overwinter.agents.models.price import Price
 from overwinter.agents.models.protocol import (
     Message,
     Model,
@@ -18,29 +24,46 @@ from overwinter.agents.models.protocol import (
 )
 from overwinter.agents.models.retry import RetryPolicy
 from overwinter.agents.results import RunResult
+from overwinter.agents.retention import Retention
 from overwinter.agents.runtime import Runtime, RuntimeStatistics
-from overwinter.agents.state import StateView
+from overwinter.agents.sleeping import sleep, sleep_until
+from overwinter.agents.state_view import StateView
 from overwinter.agents.tools import Tool, ToolContext, tool
+from overwinter.agents.unfinished import UnfinishedAgent
 
 __all__ = [
     "Agent",
     "AgentMessage",
     "Budget",
+    "ContextPolicy",
+    "DropToolResults",
     "Event",
+    "HistoryStep",
+    "KeepLast",
     "Memory",
+    "MemoryChange",
     "Message",
     "Model",
     "ModelReply",
     "ModelRequest",
+    "Price",
+    "Retention",
     "RetryPolicy",
     "RunResult",
     "Runtime",
     "RuntimeStatistics",
+    "Spent",
+    "StateDiff",
     "StateView",
+    "Summarize",
     "Tool",
     "ToolCall",
     "ToolContext",
     "ToolSpec",
+    "UnfinishedAgent",
     "Usage",
+    "ask_human",
+    "sleep",
+    "sleep_until",
     "tool",
 ]

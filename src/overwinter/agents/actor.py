@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, Lock
 
+from overwinter.agents import events
+from overwinter.agents.asking import WAITS, how_to_decide, listed
+from overwinter.agents.budget import how_to_go_on
 from overwinter.agents.commands import (
     AgentMessage,
     CancelRun,
+    DecideCall,
     InterruptRun,
     LoadState,
     PauseRun,
@@ -18,13 +22,14 @@ from overwinter.agents.commands import (
     SaveNow,
 )
 from overwinter.agents.deadline import deadline
-from overwinter.agents.records import AcceptedTask
+from overwinter.agents.deciding import call_meant
+from overwinter.agents.journal_records import PersonAnswered, RunEnded, TaskAccepted, TaskWithdrawn
+from overwinter.agents.recall import KnownRun
 from overwinter.agents.serving import RunServer, waits_for_itself
 from overwinter.agents.ticket import Ticket
 from overwinter.errors import (
     AgentError,
     AgentPaused,
-    ConfigurationError,
     NothingToResume,
     OverwinterError,
     RunInterrupted,
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from overwinter.agents.recall import Recall
+    from overwinter.agents.records import Pending
     from overwinter.agents.saving import Saving
     from overwinter.agents.stage import Stage
     from overwinter.runtime import Job, Reply
@@ -53,6 +60,8 @@ class AgentActor(Actor[AgentMessage]):
         load: Callable[[str], Awaitable[None]],
         closed: Callable[[], None],
         grace: float,
+        recall: Recall,
+        announce: Callable[[], None],
     ) -> None:
         self._stage = stage
         self._server = RunServer(stage)
@@ -60,6 +69,8 @@ class AgentActor(Actor[AgentMessage]):
         self._load = load
         self._closed = closed
         self._grace = grace
+        self._recall = recall
+        self._announce = announce
         self._queue: deque[Ticket] = deque()
         self._saving_once = Lock()
         self._current: Ticket | None = None
@@ -73,18 +84,20 @@ class AgentActor(Actor[AgentMessage]):
                 case RunTask():
                     await self._accept(message, reply)
                 case ResumeRun():
-                    self._resume(message, reply)
+                    await self._resume(message, reply)
                 case InterruptRun():
                     self._interrupt(message, reply)
                 case PauseRun():
                     self._pause(reply)
                 case CancelRun():
                     await self._cancel(reply)
+                case DecideCall():
+                    await self._decide(message, reply)
                 case SaveNow():
                     self.context.start_soon(self._save, reply)
                 case LoadState():
                     await self._load_state(message, reply)
-        except OverwinterError as error:
+        except (OverwinterError, Warning) as error:
             reply.fail(error)
 
     async def on_stop(self) -> None:
@@ -115,69 +128,108 @@ class AgentActor(Actor[AgentMessage]):
 
     async def _accept(self, message: RunTask, reply: Reply) -> None:
         state = self._stage.state
-        if state.status == "paused" and not message.queue:
-            raise self._paused()
         if state.key in message.within:
             raise waits_for_itself(self._stage.profile.name)
-        if message.run_id in state.run_ids:
-            raise ConfigurationError(
-                f"run_id {message.run_id!r} was used before; a run_id names one run only"
-            )
+        if message.named:
+            known = await self._recall.find(message.run_id, self._tickets())
+            if known is not None:
+                self._accept_again(known, message, reply)
+                return
+        if state.status == "paused" and not message.queue:
+            raise self._paused()
+        if message.named:
+            self._announce()
         saving = self._stage.saving
         if saving is not None:
             await saving.prepare()
-        ticket = Ticket(
-            reply, message.run_id, streams=message.streams, within=message.within, queue=message.queue
-        )
-        state.accept(AcceptedTask(run_id=message.run_id, task=message.task, at=self._stage.now()))
+        ticket = Ticket(message.run_id, streams=message.streams, within=message.within, queue=message.queue)
+        state.happened(TaskAccepted(at=self._stage.now(), run_id=message.run_id, task=message.task))
         if saving is not None:
             saving.accepted()
         self._queue.append(ticket)
-        reply.on_abandon(lambda: self._abandoned(ticket))
+        self._join(ticket, message, reply)
+
+    def _accept_again(self, known: KnownRun, message: RunTask, reply: Reply) -> None:
+        """What was asked for before is answered with what came of it, waited for, or gone on with."""
+        known.check(message.task)
+        if known.ticket is not None:
+            self._join(known.ticket, message, reply)
+            return
+        if known.finished:
+            reply.complete(known.result(self._stage.profile))
+            return
+        if self._stage.state.status == "paused" and not (known.stands_last or message.queue):
+            raise self._paused()
+        ticket = self._ticket_of(known, message)
+        if known.stands_last:
+            self._queue.appendleft(ticket)
+        else:
+            ticket.queue = message.queue
+            self._queue.append(ticket)
+        self._join(ticket, message, reply)
+
+    def _ticket_of(self, known: KnownRun, message: RunTask | ResumeRun) -> Ticket:
+        return Ticket(
+            known.run_id,
+            streams=message.streams,
+            resumed=known.run is not None,
+            within=message.within,
+            known=True,
+            recalled=known if known.elsewhere else None,
+        )
+
+    def _join(self, ticket: Ticket, message: RunTask | ResumeRun, reply: Reply) -> None:
+        ticket.reply.join(message.caller, reply, lambda: self._abandoned(ticket))
         self._wake()
+
+    def _tickets(self) -> tuple[Ticket, ...]:
+        return (*self._queue, *(() if self._current is None else (self._current,)))
 
     def _paused(self) -> AgentPaused:
         run = self._stage.state.run
+        limit = "" if run is None else run.stop_reason
+        why, way = f"is paused at its limit {limit!r}", how_to_go_on(limit)
+        pending = self._stage.state.pending.values()
+        if limit in WAITS and pending:
+            why, way = f"is paused and waits for a person ({listed(pending)})", how_to_decide(pending)
         return AgentPaused(
-            f"agent {self._stage.profile.name!r} is paused at its limit {run.stop_reason if run else ''!r}, and this "
-            "task was not accepted; call resume() with a higher limit, or cancel(), or wait with run(task, queue=True)"
+            f"agent {self._stage.profile.name!r} {why}, and this task was not accepted; {way}, give the paused run up "
+            "with cancel(), or wait with run(task, queue=True)"
         )
 
-    def _resume(self, message: ResumeRun, reply: Reply) -> None:
-        run_id, resumed = self._run_to_resume(message.run_id)
-        ticket = Ticket(
-            reply,
-            run_id,
-            streams=message.streams,
-            resumed=resumed,
-            max_loops=message.max_loops,
-            budget=message.budget,
-            within=message.within,
-        )
+    async def _resume(self, message: ResumeRun, reply: Reply) -> None:
+        ticket = self._ticket_of(await self._run_to_resume(message.run_id), message)
+        ticket.max_loops, ticket.budget = message.max_loops, message.budget
         self._queue.appendleft(ticket)
-        reply.on_abandon(lambda: self._abandoned(ticket))
-        self._wake()
+        self._join(ticket, message, reply)
 
-    def _run_to_resume(self, run_id: str) -> tuple[str, bool]:
-        """The run that a resume is about, and whether it had begun; one that only was accepted begins now."""
+    async def _run_to_resume(self, run_id: str) -> KnownRun:
+        """The run that a resume is about: one that was cut off, or only accepted, which begins now."""
         state, name = self._stage.state, self._stage.profile.name
         if self._worker is not None:
             raise NothingToResume(f"agent {name!r} is at work; wait for its runs")
+        if run_id:
+            known = await self._recall.find(run_id, ())
+            if known is None:
+                raise NothingToResume(f"agent {name!r} has no run {run_id}, or does not keep it any more")
+            if known.finished:
+                raise NothingToResume(
+                    f"run {run_id} of agent {name!r} has finished; run(task, run_id=...) answers with its result"
+                )
+            if self._stands_in_the_way(known.run_id):
+                raise self._paused()
+            return known
         if state.run is not None and state.status not in ("idle", "finished"):
-            known = (state.run.run_id, True)
-        elif state.accepted:
-            known = (state.accepted[0].run_id, False)
-        else:
-            raise NothingToResume(
-                f"agent {name!r} has no run that was cut off; start a new one with run(task)"
-            )
-        if run_id not in ("", known[0]):
-            raise NothingToResume(
-                f"run {run_id} is not the one that agent {name!r} has to resume, which is {known[0]}"
-            )
-        return known
+            return KnownRun(state.run.run_id, state)
+        if state.accepted:
+            return KnownRun(state.accepted[0].run_id, state)
+        raise NothingToResume(f"agent {name!r} has no run that was cut off; start a new one with run(task)")
 
     def _interrupt(self, message: InterruptRun, reply: Reply) -> None:
+        for ticket in self._tickets():
+            if ticket.run_id == message.run_id and message.caller and not ticket.reply.leave(message.caller):
+                reply.complete(None)
+                return
         if self._current is not None and self._current.run_id == message.run_id:
             self._current.waiting.append(reply)
             self._current.interrupt(message.reason)
@@ -196,24 +248,61 @@ class AgentActor(Actor[AgentMessage]):
             if ticket.run_id == run_id:
                 self._queue.remove(ticket)
                 ticket.reply.fail(RunInterrupted("the run was withdrawn before it began", run_id))
-        if self._stage.state.withdraw(run_id) and self._stage.saving is not None:
-            self._stage.saving.changed()
+                if not ticket.known:
+                    self._take_back(run_id)
+
+    def _take_back(self, run_id: str) -> None:
+        state = self._stage.state
+        if any(task.run_id == run_id for task in state.accepted):
+            state.happened(TaskWithdrawn(at=self._stage.now(), run_id=run_id))
+
+    @property
+    def _under_way(self) -> Ticket | None:
+        """The run under way, or the one that is just about to begin."""
+        return self._current or (self._queue[0] if self._worker is not None and self._queue else None)
 
     def _pause(self, reply: Reply) -> None:
-        if self._current is not None and self._current.loop is not None:
-            self._current.loop.pause()
+        ticket = self._under_way
+        if ticket is not None:
+            ticket.pause()
         reply.complete(None)
 
     async def _cancel(self, reply: Reply) -> None:
-        state = self._stage.state
-        if self._current is not None:
-            self._current.waiting.append(reply)
-            self._current.interrupt("it was cancelled")
+        state, ticket = self._stage.state, self._under_way
+        if ticket is not None:
+            ticket.waiting.append(reply)
+            ticket.interrupt("it was cancelled")
             return
         if state.status == "paused":
-            state.end("interrupted", self._stage.now(), error="it was cancelled")
+            state.happened(RunEnded(at=self._stage.now(), status="interrupted", error="it was cancelled"))
             await self._server.ended_idle()
             self._wake()
+        reply.complete(None)
+
+    async def _decide(self, message: DecideCall, reply: Reply) -> None:
+        stage, state = self._stage, self._stage.state
+        if stage.saving is not None:
+            await stage.saving.prepare()
+        call = call_meant(message, state.pending, stage.profile.name)
+        state.happened(
+            PersonAnswered(at=stage.now(), call_id=call.call_id, decision=message.decision, text=message.text)
+        )
+        if self._current is not None and self._current.loop is not None:
+            self._current.loop.decided()
+        self.context.start_soon(self._settle_decision, message, call, reply)
+
+    async def _settle_decision(self, message: DecideCall, call: Pending, reply: Reply) -> None:
+        # Not in receive: who watches may start something that asks this agent.
+        stage = self._stage
+        stage.emit(
+            events.PersonAnswered,
+            call_id=call.call_id,
+            tool=call.tool,
+            decision=message.decision,
+            text=message.text,
+        )
+        if stage.saving is not None:
+            await stage.saving.certain()
         reply.complete(None)
 
     async def _save(self, reply: Reply) -> None:
@@ -248,9 +337,10 @@ class AgentActor(Actor[AgentMessage]):
         if self._stage.state.status != "paused":
             return
         for ticket in tuple(self._queue):
-            if not ticket.queue and not ticket.resumed:
+            if not ticket.queue and not self._goes_on(ticket):
                 self._queue.remove(ticket)
-                self._stage.state.withdraw(ticket.run_id)
+                if not ticket.known:
+                    self._take_back(ticket.run_id)
                 ticket.reply.fail(self._paused())
 
     def _wake(self) -> None:
@@ -259,14 +349,24 @@ class AgentActor(Actor[AgentMessage]):
 
     def _next_is_due(self) -> bool:
         """Whether the first in the queue may begin: behind a paused run only its resumption may."""
-        return bool(self._queue) and (self._stage.state.status != "paused" or self._queue[0].resumed)
+        return bool(self._queue) and (self._stage.state.status != "paused" or self._goes_on(self._queue[0]))
+
+    def _goes_on(self, ticket: Ticket) -> bool:
+        """Whether it is the resumption of a run, by somebody who does not wait behind a paused one."""
+        return ticket.resumed and not ticket.queue and not self._stands_in_the_way(ticket.run_id)
+
+    def _stands_in_the_way(self, run_id: str) -> bool:
+        """Whether another run waits for a person: going on with this one would answer what was asked, unasked."""
+        state = self._stage.state
+        return state.status == "paused" and bool(state.pending) and state.run_id != run_id
 
     async def _work(self) -> None:
         try:
             while self._next_is_due():
                 self._current = ticket = self._queue.popleft()
                 try:
-                    await self._server.serve(ticket)
+                    if await self._is_here(ticket):
+                        await self._server.serve(ticket)
                 except BaseException as error:
                     ticket.reply.fail(error)
                     raise
@@ -277,3 +377,16 @@ class AgentActor(Actor[AgentMessage]):
                 self._turn_away_if_paused()
         finally:
             self._worker = None
+
+    async def _is_here(self, ticket: Ticket) -> bool:
+        """Whether its run can go on in the present conversation; that is made the one in which the run stands."""
+        if ticket.recalled is None:
+            return True
+        try:
+            known = await self._recall.bring_back(ticket.run_id)
+        except OverwinterError as error:
+            ticket.reply.fail(error)
+            return False
+        if known is None:
+            ticket.reply.fail(NothingToResume(f"run {ticket.run_id} is not kept any more"))
+        return known is not None

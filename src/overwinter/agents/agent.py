@@ -2,64 +2,57 @@
 
 from __future__ import annotations
 
-import uuid
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, cast, overload
+import os
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, cast, overload
 
-from anyio import CancelScope, get_cancelled_exc_class, to_thread
+from anyio import CancelScope, get_cancelled_exc_class
 
 from overwinter.agents.commands import (
-    AgentMessage,
-    CancelRun,
     InterruptRun,
-    LoadState,
-    PauseRun,
     ResumeRun,
     RunTask,
-    SaveNow,
 )
+from overwinter.agents.context import policies_of
 from overwinter.agents.membership import Membership
+from overwinter.agents.person import PersonInTheLoop
 from overwinter.agents.profile import Profile, Settings
 from overwinter.agents.residence import Residence
+from overwinter.agents.retention import KEEP_64_MB
+from overwinter.agents.retrospect import AgentRetrospect
 from overwinter.agents.serving import chain, refuse_to_wait_for_itself
 from overwinter.agents.signals import run_to_end
-from overwinter.agents.state import AgentState, StateView
+from overwinter.agents.state import AgentState
 from overwinter.agents.stream import stream_events
 from overwinter.errors import (
     ActorStopped,
     ConfigurationError,
-    RunInterrupted,
     SaveRejected,
-    StateNotFound,
 )
 from overwinter.persistence.codec import encode_checked
 from overwinter.persistence.workspace import Workspace
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from overwinter.agents.budget import Budget
+    from overwinter.agents.context import ContextPolicy
     from overwinter.agents.events import Event
-    from overwinter.agents.memory import Memory
     from overwinter.agents.models.protocol import Model
     from overwinter.agents.models.retry import RetryPolicy
     from overwinter.agents.options import AgentOptions
     from overwinter.agents.profile import Durability
-    from overwinter.agents.records import Status
     from overwinter.agents.residence import Home
     from overwinter.agents.results import RunResult
-    from overwinter.agents.runtime import Runtime
-    from overwinter.agents.tools import Tool
-    from overwinter.runtime import ActorRef
+    from overwinter.agents.retention import Retention
+    from overwinter.agents.tools import OnUnknown, Tool
 
 __all__ = ["Agent"]
 
 OutputT = TypeVar("OutputT")
 
 
-class Agent(Generic[OutputT]):
+class Agent(AgentRetrospect[OutputT], PersonInTheLoop[OutputT]):
     """A language-model agent with a mailbox, tools, a conversation, and a folder that survives it.
 
     The same ``agent_name`` (and ``session``) in the same workspace is the same agent in every process. A fresh
@@ -86,11 +79,20 @@ class Agent(Generic[OutputT]):
     :param fallback_models: names or models to ask, in order, when the first cannot be asked.
     :param output_type: what the final answer is to be: ``str``, a msgspec Struct, a dataclass or a pydantic model.
     :param output_retries: how often an answer that does not validate is asked for again.
-    :param budget: tokens, US dollars and seconds after which a run pauses.
+    :param budget: the tokens, US dollars and seconds that a run may spend before it pauses.
+    :param context: what of a long conversation a request carries: :class:`~overwinter.KeepLast`,
+        :class:`~overwinter.DropToolResults`, :class:`~overwinter.Summarize`, or several of these, each applied in its
+        turn. The conversation itself stays whole. Unless given, requests carry everything, or what a loaded agent's do.
     :param model_args: further settings for the provider (``api_key``, ``api_base``, ``top_p``, ...). Credentials
         among them are never written to disk.
     :param tool_timeout: seconds that a tool may take, unless it says otherwise itself.
+    :param on_unknown: what becomes of a tool call that had begun, was cut off, and is not ``idempotent``; it is never
+        just repeated. ``"tell_model"``: the model is told that its outcome is unknown. ``"raise"``: :meth:`resume`
+        raises ``OutcomeUnknown``. ``"ask"``: the run pauses. In the last two :meth:`answer`, :meth:`approve` and
+        :meth:`deny` say what is to become of it.
     :param retry: how failed model calls are tried again.
+    :param retention: how much of its past is kept, in runs, days or bytes: ``Retention()`` keeps everything; unless
+        given, 64 MB of what was before the present state are.
     :param lease_timeout: seconds to wait for another process that holds the agent.
     :raises ConfigurationError: a setting cannot work; the message names it.
     """
@@ -134,9 +136,12 @@ class Agent(Generic[OutputT]):
         fallback_models: Sequence[str | Model] = (),
         output_retries: int = 2,
         budget: Budget | None = None,
+        context: ContextPolicy | Sequence[ContextPolicy] | None = None,
         model_args: Mapping[str, Any] | None = None,
         tool_timeout: float | None = None,
+        on_unknown: OnUnknown = "tell_model",
         retry: RetryPolicy | None = None,
+        retention: Retention | None = None,
         lease_timeout: float = 0.0,
     ) -> None:
         settings = Settings(
@@ -154,9 +159,12 @@ class Agent(Generic[OutputT]):
             durability=durability,
             verbose=verbose,
             tool_timeout=tool_timeout,
+            on_unknown=on_unknown,
             output_retries=output_retries,
             lease_timeout=lease_timeout,
             budget=budget,
+            context=policies_of(context),
+            retention=retention or KEEP_64_MB,
         )
         self._profile: Profile[OutputT] = Profile(
             settings,
@@ -175,75 +183,28 @@ class Agent(Generic[OutputT]):
         self._residence = Residence(self._member.make_runtime, self._member.join, name=agent_name)
         self._member.on_leave = self._residence.leave
 
-    @property
-    def agent_name(self) -> str:
-        """The name it was given."""
-        return self._profile.name
-
-    @property
-    def agent_id(self) -> str:
-        """Its id, a UUID: the same for the same name and session in every process."""
-        return self._profile.agent_id
-
-    @property
-    def session(self) -> str:
-        """The session it was given, or an empty string."""
-        return self._profile.settings.session
-
-    @property
-    def agent_description(self) -> str:
-        """What it is for."""
-        return self._profile.settings.agent_description
-
-    @property
-    def model_name(self) -> str:
-        """The name of the model it asks first."""
-        return self._profile.settings.model_name
-
-    @property
-    def workspace_dir(self) -> Path:
-        """The agent's own folder. It is there once something was saved."""
-        return self._member.folder.path
-
-    @property
-    def config_path(self) -> Path:
-        """Where its configuration is saved."""
-        return self._member.folder.config_path
-
-    @property
-    def state_path(self) -> Path:
-        """Where its state is saved: ``{agent_name}_state.json`` in its folder."""
-        return self._member.folder.state_path
-
-    @property
-    def status(self) -> Status:
-        """``idle``, ``running``, ``paused``, ``interrupted``, ``failed`` or ``finished``."""
-        return self._state.status
-
-    @property
-    def state(self) -> StateView:
-        """What it knows, to read: conversation, tool results, memory, runs, usage."""
-        return StateView(self._state)
-
-    @property
-    def memory(self) -> Memory:
-        """Facts it keeps between runs; saved with its state."""
-        return self._state.memory
-
     async def run(self, task: str, *, run_id: str | None = None, queue: bool = False) -> RunResult[OutputT]:
         """Do *task* and return what came of it. Concurrent calls run one after the other, in the order of the calls.
 
         Cancelling it interrupts the run, or withdraws the task if its turn has not come; it returns when that is
         saved. After any error but these first two, what was said so far is kept and saved, and :meth:`resume` goes on.
 
-        :param run_id: a name of your own for the run; it must be new.
+        With a *run_id* it may be called again, in any process: a run that has finished is answered with its result, one
+        that is under way is waited for (and goes on until the last who waits is cancelled), and one that was cut off is
+        gone on with. A run of an earlier conversation is found as well; to go on with it, that conversation is taken up
+        again, and the present one kept in ``history/``. How long it is remembered is the retention's business; without
+        ``autosave``, as long as this object.
+
+        :param run_id: a name of your own for the run.
         :param queue: wait behind a paused run instead of raising.
         :raises AgentPaused: a paused run stands before it.
         :raises AgentInUse: another process, or another runtime of this one, holds the agent (``autosave=True``).
         :raises ModelUnavailable: the model and all its fallbacks failed.
+        :raises PriceUnknown: money is limited, and nobody knows what the model costs.
         :raises OutputInvalid: the answer never had the shape of ``output_type``.
         :raises RunInterrupted: the agent was stopped, or the run cancelled by :meth:`cancel`.
         :raises AskDeadlock: it was called by a tool of the agent itself, within a run.
+        :raises ConfigurationError: the *run_id* was given to another task before.
         """
         refuse_to_wait_for_itself(self._state, self.agent_name)
         message = self._task(task, run_id, queue=queue)
@@ -267,16 +228,9 @@ class Agent(Generic[OutputT]):
         """
         refuse_to_wait_for_itself(self._state, self.agent_name)
         message = self._task(task, run_id, queue=queue, streams=True)
-        async with self._residence.at_home() as home:
-            events = stream_events(
-                lambda: self._follow(home, message), self._member.hub.watch, message.run_id
-            )
-            try:
-                async for event in events:
-                    yield event
-            finally:
-                with CancelScope(shield=True):
-                    await events.aclose()
+        async with self._residence.at_home() as home, aclosing(self._events(home, message)) as events:
+            async for event in events:
+                yield event
 
     async def resume(
         self, run_id: str = "", *, max_loops: int | None = None, budget: Budget | None = None
@@ -284,79 +238,41 @@ class Agent(Generic[OutputT]):
         """Finish the last run if it was paused, interrupted or failed; a fresh object loads it first.
 
         It goes on at the step at which it was last saved. Tool calls that were asked for and not begun are made; one
-        that had begun is repeated if it is ``idempotent``, otherwise the model is told that its outcome is unknown.
+        that had begun is repeated if it is ``idempotent``, otherwise it is dealt with as ``on_unknown`` says. While a
+        call still waits for a person the run pauses again, after it has done what was decided.
         Where no run was cut off, the first task that was accepted and never begun is run.
 
+        :param run_id: another run than the last: an older one of this conversation, which the model is told to go on
+            with, or one of an earlier conversation, which is then taken up again.
         :param max_loops: a new limit for the whole run, counted from its beginning.
-        :param budget: a new budget for the run.
-        :raises NothingToResume: the last run had ended.
+        :param budget: a new budget for the whole run, counted from its beginning, in place of the agent's. Both hold
+            for this resumption; a limit that is not above what was spent pauses the run again at once.
+        :raises NothingToResume: the run had finished, or is not known.
+        :raises OutcomeUnknown: nobody knows what became of a call (``on_unknown="raise"``); a person has to say.
         :raises StateNotFound: there is neither a run in memory nor a saved state.
         """
         refuse_to_wait_for_itself(self._state, self.agent_name)
-        if self._state.run is None and not self._state.accepted:
-            await self.load()
+        await self._load_if_fresh()
         async with self._residence.at_home() as home:
-            message = ResumeRun(run_id=run_id, max_loops=max_loops, budget=budget, within=chain())
+            message = ResumeRun(run_id, max_loops, budget, within=chain(), caller=os.urandom(16).hex())
             return await self._follow(home, message)
 
-    async def save(self) -> Path:
-        """Save configuration and state now and return the path of the state file.
+    async def resume_stream(
+        self, run_id: str = "", *, max_loops: int | None = None, budget: Budget | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """:meth:`resume`, as a stream of the events of the run like :meth:`stream`.
 
-        :raises SaveError: it could not be saved; what was saved before is intact.
-        :raises AgentInUse: another process, or another runtime of this one, holds the agent.
-
-        Cancelling it leaves the old file or the new one, whole.
+        When the run was cut off while the model was asked, a ``StreamRestarted`` says that what was streamed of that
+        step is void.
         """
-        async with self._residence.at_home() as home:
-            return cast("Path", await self._ask(home, SaveNow()))
-
-    async def load(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Take over everything that was saved: conversation, tool results, memory, task, usage, loop count, status.
-
-        The constructor's settings stay; those it left open are taken from the file, and what differs is logged.
-
-        :param path: another state file than the agent's own.
-        :raises StateNotFound: there is none.
-        :raises CorruptState: it is damaged, and so is its previous generation.
-        :raises SchemaTooNew: a later overwinter wrote it.
-        :raises AgentError: the agent is at work.
-        """
-        # Looked for first, because a claim would create the folder of an agent that never was.
-        if self._residence.vacant and not await to_thread.run_sync(self._member.has_state, path):
-            raise StateNotFound(
-                f"there is no saved state at {path or self.state_path}; run the agent with autosave=True, or call "
-                "save() first"
-            )
-        with self._member.loading(own=path is None) if self._residence.vacant else nullcontext():
-            async with self._residence.at_home() as home:
-                await self._ask(home, LoadState("" if path is None else str(path)))
-
-    async def pause(self) -> None:
-        """Pause the run under way after its step; its ``run`` returns with status ``paused``."""
-        async with self._residence.at_home() as home:
-            await self._ask(home, PauseRun())
-
-    async def cancel(self) -> None:
-        """Give up the run under way, or the one that is paused; returns when that is saved.
-
-        Whoever waits for the run gets ``RunInterrupted``.
-        """
-        async with self._residence.at_home() as home:
-            await self._ask(home, CancelRun())
-
-    async def join(self, runtime: Runtime) -> ActorRef[AgentMessage]:
-        """Make *runtime* the home and load what the model needs: what ``runtime.spawn(agent)`` calls."""
-        await self._profile.models[0].prepare()
-        return await self._residence.settle(runtime)
-
-    def leave(self, runtime: Runtime) -> None:
-        """*runtime* is no home any more; what a runtime says when it closes."""
-        self._residence.leave(runtime)
-
-    def reference_on(self, runtime: Runtime) -> ActorRef[AgentMessage] | None:
-        """The reference of the agent's actor, if it was spawned on *runtime* and lives there still."""
-        home = self._residence.spawned
-        return home.ref if home is not None and home.runtime is runtime else None
+        refuse_to_wait_for_itself(self._state, self.agent_name)
+        await self._load_if_fresh()
+        message = ResumeRun(
+            run_id, max_loops, budget, streams=True, within=chain(), caller=os.urandom(16).hex()
+        )
+        async with self._residence.at_home() as home, aclosing(self._events(home, message)) as events:
+            async for event in events:
+                yield event
 
     def __repr__(self) -> str:
         return f"<Agent {self.agent_name!r} {self.status} model={self.model_name!r}>"
@@ -369,31 +285,38 @@ class Agent(Generic[OutputT]):
         except SaveRejected as error:
             raise ConfigurationError(f"the task cannot be stored: {error}") from error
         return RunTask(
-            task=task, run_id=run_id or uuid.uuid4().hex, streams=streams, queue=queue, within=chain()
+            task=task,
+            run_id=run_id or os.urandom(16).hex(),
+            streams=streams,
+            queue=queue,
+            within=chain(),
+            named=bool(run_id),
+            caller=os.urandom(16).hex(),
         )
+
+    async def _events(self, home: Home, message: RunTask | ResumeRun) -> AsyncGenerator[Event, None]:
+        events = stream_events(lambda: self._follow(home, message), self._member.hub.watch, message.run_id)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            with CancelScope(shield=True):
+                await events.aclose()
 
     async def _follow(self, home: Home, message: RunTask | ResumeRun) -> RunResult[OutputT]:
         """Send a run off and wait for its end; cancelled, interrupt it and wait until that is saved."""
-        if isinstance(message, RunTask):
+        if isinstance(message, RunTask) and not message.named:
             self._member.announce()
         try:
             return cast("RunResult[OutputT]", await self._ask(home, message))
         except get_cancelled_exc_class():
             run_id = message.run_id or self._state.run_id
             with CancelScope(shield=True):
-                await self._interrupt(home, run_id)
+                await self._interrupt(home, run_id, message.caller)
             raise
 
-    async def _interrupt(self, home: Home, run_id: str) -> None:
+    async def _interrupt(self, home: Home, run_id: str, caller: str) -> None:
         try:
-            await home.ref.ask(InterruptRun(run_id))
+            await home.ref.ask(InterruptRun(run_id, caller=caller))
         except ActorStopped:
             return
-
-    async def _ask(self, home: Home, message: AgentMessage) -> Any:
-        try:
-            return await home.ref.ask(message)
-        except ActorStopped as error:
-            raise RunInterrupted(
-                f"agent {self.agent_name!r} was stopped before it answered; its files hold what was saved before"
-            ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,7 @@ from overwinter.agents.budget import Budget
 __all__ = [
     "AgentMessage",
     "CancelRun",
+    "DecideCall",
     "InterruptRun",
     "LoadState",
     "PauseRun",
@@ -23,7 +24,8 @@ __all__ = [
 class RunTask(msgspec.Struct, frozen=True):
     """Run *task*; answered with a ``RunResult``. With ``queue`` it waits behind a paused run.
 
-    ``within`` names the agents whose runs wait for this one.
+    ``within`` names the agents whose runs wait for this one. Unless it is ``named``, nobody else can have asked for it
+    before; ``caller`` tells those apart who ask for the same.
     """
 
     task: str
@@ -31,23 +33,30 @@ class RunTask(msgspec.Struct, frozen=True):
     streams: bool = False
     queue: bool = False
     within: tuple[str, ...] = ()
+    named: bool = True
+    caller: str = ""
 
 
 class ResumeRun(msgspec.Struct, frozen=True):
-    """Go on with the last run if it was cut off; answered with a ``RunResult``."""
+    """Go on with the last run, or with that one, if it was cut off; answered with a ``RunResult``."""
 
     run_id: str = ""
     max_loops: int | None = None
     budget: Budget | None = None
     streams: bool = False
     within: tuple[str, ...] = ()
+    caller: str = ""
 
 
 class InterruptRun(msgspec.Struct, frozen=True):
-    """Interrupt that run, or withdraw it if it has not begun; answered when its state is saved."""
+    """Interrupt that run, or withdraw it if it has not begun; answered when its state is saved.
+
+    Where it is a ``caller`` who waits no longer, the run goes on for the others that do.
+    """
 
     run_id: str
     reason: str = "its caller was cancelled"
+    caller: str = ""
 
 
 class PauseRun(msgspec.Struct, frozen=True):
@@ -56,6 +65,14 @@ class PauseRun(msgspec.Struct, frozen=True):
 
 class CancelRun(msgspec.Struct, frozen=True):
     """Give up the run under way, or the one that is paused; answered when that is saved."""
+
+
+class DecideCall(msgspec.Struct, frozen=True):
+    """A person decided about a call, or about the only one there is; answered when that is on disk."""
+
+    decision: Literal["approved", "denied", "answered"]
+    text: str = ""
+    call_id: str = ""
 
 
 class SaveNow(msgspec.Struct, frozen=True):
@@ -68,4 +85,6 @@ class LoadState(msgspec.Struct, frozen=True):
     path: str = ""
 
 
-AgentMessage: TypeAlias = RunTask | ResumeRun | InterruptRun | PauseRun | CancelRun | SaveNow | LoadState
+AgentMessage: TypeAlias = (
+    RunTask | ResumeRun | InterruptRun | PauseRun | CancelRun | DecideCall | SaveNow | LoadState
+)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from overwinter._version import __version__
+from overwinter.agents.records import StateBody
 from overwinter.persistence.codec import encode, encode_checked, pretty
 from overwinter.persistence.document import SCHEMA_VERSION, Metadata
 from overwinter.persistence.fragments import Fragments
@@ -15,6 +16,7 @@ from overwinter.persistence.names import storable_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from overwinter.agents.profile import Profile
     from overwinter.agents.records import Entry, RunSummary, ToolOutcome
@@ -22,14 +24,16 @@ if TYPE_CHECKING:
     from overwinter.persistence import AgentFolder
     from overwinter.runtime import Clock
 
-__all__ = ["Documents", "EncodedLists"]
+__all__ = ["Documents", "EncodedLists", "metadata_of", "state_members"]
+
+_AT_ONCE = 48
 
 
 class Documents:
     """Makes ``config.json`` and the state file of one agent.
 
-    Each call takes the next sequence number. What was encoded of the conversation, the tool results and the
-    list of runs is kept in ``lists``, so a document costs what is new since the last.
+    Both carry the sequence of the last record that is folded into them. What was encoded of the conversation, the
+    tool results and the list of runs is kept in ``lists``, so a document costs what is new since the last.
     """
 
     def __init__(
@@ -61,53 +65,66 @@ class Documents:
         return ReplaceDocument(
             path=str(self._folder.state_path),
             metadata=self._metadata(),
-            members=(self._head(), *self._pieces()),
+            members=state_members(self._state, self._profile.encoded, self._lists),
             keep_previous=True,
             checksum=True,
         )
 
+    def encode_some(self) -> bool:
+        """Encode a part of what is new in the lists, for about a millisecond; whether that was all.
+
+        :raises SaveRejected: something in it cannot be stored; ``field`` names it.
+        """
+        state = self._state
+        return self._lists.update(state.conversation, state.tool_results, state.runs, most=_AT_ONCE)
+
     def _metadata(self) -> Metadata:
-        state = self._state
-        state.sequence += 1
-        return Metadata(
-            timestamp=self._clock.now().isoformat(),
-            loop_count=state.loop_count,
-            agent_id=storable_name(self._profile.agent_id),
-            agent_name=storable_name(self._profile.name),
-            run_id=state.run_id,
-            status=state.status,
-            sequence=state.sequence,
-            schema_version=SCHEMA_VERSION,
-            overwinter_version=__version__,
-        )
+        return metadata_of(self._state, self._profile.agent_id, self._profile.name, self._clock.now())
 
-    def _head(self) -> bytes:
-        """All but the lists: short, and encoded anew each time."""
-        state = self._state
-        head = {
-            "agent": msgspec.Raw(self._profile.encoded),
-            "status": state.status,
-            "task": state.task,
-            "loop_count": state.loop_count,
-            "run": state.run,
-            "usage": state.usage,
-            "memory": state.memory.encoded(),
-            "accepted": state.accepted,
-            "begun_calls": sorted(state.begun_calls),
-            "partial_text": state.partial_text,
-        }
-        try:
-            return _members(head) + b",\n"
-        except (ValueError, TypeError, msgspec.MsgspecError):
-            # Checked where it came in; should something have slipped by, it is named.
-            for name, value in head.items():
+
+def metadata_of(state: AgentState, agent_id: str, agent_name: str, now: datetime) -> Metadata:
+    """What a document of that state says of itself."""
+    return Metadata(
+        timestamp=now.isoformat(),
+        loop_count=state.loop_count,
+        agent_id=storable_name(agent_id),
+        agent_name=storable_name(agent_name),
+        run_id=state.run_id,
+        status=state.status,
+        sequence=state.sequence,
+        schema_version=SCHEMA_VERSION,
+        overwinter_version=__version__,
+    )
+
+
+def state_members(state: AgentState, agent: bytes, lists: EncodedLists) -> tuple[bytes, ...]:
+    """The members of a state's document; *agent* is the configuration, encoded.
+
+    :raises SaveRejected: something in it cannot be stored; ``field`` names it.
+    """
+    head = _head(state, agent)
+    lists.update(state.conversation, state.tool_results, state.runs)
+    return (head, *lists.pieces())
+
+
+def _head(state: AgentState, agent: bytes) -> bytes:
+    """All but the lists: short, and encoded anew each time."""
+    body = state.body()
+    head = {"agent": msgspec.Raw(agent)} | {
+        name: getattr(body, name) for name in StateBody.__struct_fields__ if name not in _NOT_IN_HEAD
+    }
+    try:
+        return _members(head) + b",\n"
+    except (ValueError, TypeError, msgspec.MsgspecError):
+        # Checked where it came in; should something have slipped by, it is named.
+        for name, value in head.items():
+            if name not in _ENCODED:
                 encode_checked(value, what=name, type=type(value))
-            raise
+        raise
 
-    def _pieces(self) -> list[bytes]:
-        state = self._state
-        self._lists.update(state.conversation, state.tool_results, state.runs)
-        return self._lists.pieces()
+
+_ENCODED = ("agent", "memory")
+_NOT_IN_HEAD = ("agent", "conversation", "tool_results", "runs")
 
 
 class EncodedLists:
@@ -121,12 +138,23 @@ class EncodedLists:
         self._runs = Fragments("runs")
 
     def update(
-        self, conversation: Sequence[Entry], tool_results: Sequence[ToolOutcome], runs: Sequence[RunSummary]
-    ) -> None:
-        """Encode what is new; ``SaveRejected`` names what cannot be."""
-        self._conversation.update(conversation)
-        self._tool_results.update(tool_results)
-        self._runs.update(runs)
+        self,
+        conversation: Sequence[Entry],
+        tool_results: Sequence[ToolOutcome],
+        runs: Sequence[RunSummary],
+        *,
+        checked: bool = False,
+        most: int | None = None,
+    ) -> bool:
+        """Encode what is new; ``SaveRejected`` names what cannot be. What was just read is ``checked``.
+
+        Returns whether nothing is left, which with ``most``, so many at most, there may be.
+        """
+        lists = ((self._conversation, conversation), (self._tool_results, tool_results), (self._runs, runs))
+        taken = 0
+        for held, elements in lists:
+            taken += held.update(elements, checked=checked, most=None if most is None else most - taken)
+        return most is None or taken < most
 
     def replace(self, other: EncodedLists) -> None:
         """Become *other*: the lists were replaced as a whole, and it holds the new ones."""

@@ -9,9 +9,12 @@ import msgspec
 from overwinter.agents.models.protocol import Usage
 
 __all__ = [
+    "ContextReduced",
     "Event",
     "ModelRetrying",
     "ModelStarted",
+    "PersonAnswered",
+    "PersonAsked",
     "ReplyReceived",
     "RunEnded",
     "RunStarted",
@@ -58,7 +61,10 @@ class TextDelta(Event, frozen=True, kw_only=True):
 
 
 class StreamRestarted(Event, frozen=True, kw_only=True):
-    """What was streamed of this step is void: the model is asked again."""
+    """What was streamed of this step is void: the model is asked again.
+
+    It comes at a retry in the middle of an answer, and when a run that was cut off goes on by asking the model.
+    """
 
     kind: ClassVar[str] = "stream_restarted"
 
@@ -72,6 +78,21 @@ class ModelRetrying(Event, frozen=True, kw_only=True):
     attempt: int
     delay: float
     error: str
+
+
+class ContextReduced(Event, frozen=True, kw_only=True):
+    """From now on requests carry about ``saved`` tokens less of the conversation, which itself stays whole.
+
+    ``policy`` is ``keep_last``, ``drop_tool_results`` or ``summarize``, ``upto`` the index of the conversation before
+    which it leaves out or shortens, and ``summary`` what stands there instead.
+    """
+
+    kind: ClassVar[str] = "context_reduced"
+
+    policy: str
+    upto: int
+    saved: int
+    summary: str = ""
 
 
 class ReplyReceived(Event, frozen=True, kw_only=True):
@@ -104,6 +125,29 @@ class ToolFinished(Event, frozen=True, kw_only=True):
     ok: bool
     output: str
     seconds: float
+
+
+class PersonAsked(Event, frozen=True, kw_only=True):
+    """A call waits for a person: ``waits_for`` is ``approval``, ``question``, or ``unknown`` (what became of it)."""
+
+    kind: ClassVar[str] = "person_asked"
+
+    call_id: str
+    tool: str
+    arguments: str
+    waits_for: str
+    question: str = ""
+
+
+class PersonAnswered(Event, frozen=True, kw_only=True):
+    """A person decided about a call: ``decision`` is ``approved``, ``denied`` or ``answered``."""
+
+    kind: ClassVar[str] = "person_answered"
+
+    call_id: str
+    tool: str
+    decision: str
+    text: str = ""
 
 
 class Saved(Event, frozen=True, kw_only=True):

@@ -1,29 +1,31 @@
-"""The loop of an agent: ask the model, run the tools it asks for, and again."""
+"""The loop of an agent: ask the model, have the tools run that it asks for, and again."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from anyio import CancelScope, create_task_group
 
 from overwinter.agents import events
-from overwinter.agents.models.protocol import Message, ModelRequest
+from overwinter.agents.allowance import LimitMet
+from overwinter.agents.calls import Calls
+from overwinter.agents.context_window import ContextWindow
+from overwinter.agents.journal_records import AskedAgain, ModelReplied, UserSaid
+from overwinter.agents.models.protocol import ModelRequest
 from overwinter.agents.models.retry import ModelEvent, ModelRetried, complete_with_fallbacks
-from overwinter.agents.records import ToolOutcome
 from overwinter.agents.replies import storable_reply, storable_text
-from overwinter.agents.tools import ToolContext
+from overwinter.agents.spending import Spending
+from overwinter.agents.summary import Summarizer
 from overwinter.errors import OutputInvalid
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from overwinter.agents.budget import Budget
-    from overwinter.agents.models.protocol import ModelReply, ToolCall
+    from overwinter.agents.models.protocol import Message, Model, ModelReply
     from overwinter.agents.stage import Stage
 
-__all__ = ["Ending", "Loop", "ProgramEnds"]
-
-logger = logging.getLogger("overwinter.agents")
+__all__ = ["Ending", "Loop"]
 
 CONTINUE = "Continue."
 
@@ -34,14 +36,6 @@ class Ending(msgspec.Struct, frozen=True):
     status: Literal["finished", "paused"]
     stop_reason: str
     output: object = None
-
-
-class ProgramEnds(Exception):
-    """A tool raised what Ctrl-C raises. It is carried to the run's caller, past the tasks it would tear down."""
-
-    def __init__(self, error: KeyboardInterrupt) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 class Loop:
@@ -59,67 +53,71 @@ class Loop:
         streams: bool = False,
         max_loops: int | None = None,
         budget: Budget | None = None,
+        restarts: bool = False,
     ) -> None:
         profile = stage.profile
         self._stage = stage
         self._profile = profile
         self._state = stage.state
+        self._calls = Calls(stage)
         self._streams = streams
         self._max_loops = profile.max_loops if max_loops is None else max_loops
-        self._budget = budget or profile.settings.budget
+        self._spending = Spending(stage, budget or profile.settings.budget)
+        self._context = ContextWindow(stage, Summarizer(stage, self._spending))
         self._output_retries = profile.settings.output_retries
         self._pause_asked = False
-        self._program_ends: KeyboardInterrupt | None = None
+        self._restarts = restarts
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has been at work, over all its resumptions."""
+        return round(self._spending.seconds, 6)
 
     def pause(self) -> None:
         """Pause after the step that is under way."""
         self._pause_asked = True
+        self._spending.stop_waiting()
+
+    def decided(self) -> None:
+        """A person decided about a call."""
+        self._calls.decided()
 
     async def run(self) -> Ending:
-        """Go on until the run finishes or meets a limit.
+        """Go on until the run finishes, meets a limit, or waits for a person.
 
         :raises ModelUnavailable: no model could be asked.
         :raises OutputInvalid: the answer never had the shape asked for.
+        :raises OutcomeUnknown: nobody knows what became of a call, and that is to be an error.
 
         Cancelling it stops the model call and the async tools; what was said and done so far is in the state,
         and the calls left open are there for a resume.
         """
-        began = self._stage.clock.monotonic()
-        await self._finish_open_calls()
+        if self._state.open_calls:
+            self._restarts = False
+            waits_for = await self._calls.serve()
+            if waits_for:
+                return Ending("paused", waits_for)
+            await self._step_ended()
         ending = self._ending_of_the_last_reply()
         if ending is not None:
             return ending
         while True:
-            limit = self._limit_reached(began)
+            limit = self._limit_reached()
             if limit:
                 return Ending("paused", limit)
-            reply = await self._ask()
-            await self._serve(reply.message.tool_calls)
+            try:
+                reply = await self._ask()
+            except LimitMet as met:
+                return Ending("paused", met.limit)
+            waits_for = await self._calls.serve()
+            if waits_for:
+                return Ending("paused", waits_for)
             ending = self._ending(reply.message)
-            if self._stage.saving is not None:
-                await self._stage.saving.step()
+            await self._step_ended()
             if ending is not None:
                 return ending
 
-    async def _finish_open_calls(self) -> None:
-        state = self._state
-        if not state.open_calls:
-            return
-        for call in state.open_calls:
-            # A sync tool cannot be cancelled: one that was left behind in its thread is waited for.
-            outcome = await self._profile.toolbox.settle(call.id)
-            if outcome is not None:
-                self._record(call, *outcome, seconds=0.0)
-        # Then those whose results are there: a save in the middle of a step has them, and no answer yet.
-        state.answer(state.open_calls, self._stage.now())
-        await self._serve(
-            tuple(
-                call
-                for call in state.open_calls
-                if call.id not in state.begun_calls or self._profile.toolbox.may_repeat(call.name)
-            )
-        )
-        state.close_open_calls(self._stage.now())
+    async def _step_ended(self) -> None:
         if self._stage.saving is not None:
             await self._stage.saving.step()
 
@@ -131,15 +129,12 @@ class Loop:
                 return self._ending(entry) if is_last else None
         return None
 
-    def _limit_reached(self, began: float) -> str:
+    def _limit_reached(self) -> str:
         if self._pause_asked:
             return "pause"
         if self._loops_are_spent():
             return "max_loops"
-        if self._budget is None or self._state.run is None:
-            return ""
-        run, seconds = self._state.run, self._stage.clock.monotonic() - began
-        return self._budget.reached(run.usage, run.known_cost, seconds)
+        return self._spending.time_is_up
 
     def _loops_are_spent(self) -> bool:
         run = self._state.run
@@ -148,8 +143,33 @@ class Loop:
 
     async def _ask(self) -> ModelReply:
         stage, state = self._stage, self._state
+        if await self._context.reduce():
+            await self._step_ended()
+        reply = await self._spending.ask(self._complete)
+        state.happened(
+            ModelReplied(
+                at=stage.now(),
+                message=reply.message,
+                usage=reply.usage,
+                model=reply.model,
+                seconds=self.seconds,
+            )
+        )
+        stage.emit(
+            events.ReplyReceived,
+            text=reply.message.content,
+            tool_calls=tuple(call.name for call in reply.message.tool_calls),
+            usage=reply.usage,
+        )
+        return reply
+
+    async def _complete(self, before_fallback: Callable[[Model], Awaitable[None]]) -> ModelReply:
+        stage, state = self._stage, self._state
         if state.conversation[-1].role == "assistant":
-            state.say("user", CONTINUE, stage.now())
+            state.happened(UserSaid(at=stage.now(), text=CONTINUE))
+        if self._restarts:
+            self._restarts = False
+            stage.emit(events.StreamRestarted, loop=state.loop_count + 1)
         stage.emit(events.ModelStarted, loop=state.loop_count + 1)
         reply = await complete_with_fallbacks(
             self._profile.models,
@@ -159,30 +179,14 @@ class Loop:
             random=stage.random,
             on_text=self._stream if self._streams else None,
             on_event=self._tell_of_retry,
+            before_fallback=before_fallback,
         )
-        reply = storable_reply(reply, self._profile.settings.model_name)
-        state.reply(reply, stage.now())
-        if reply.usage.cost is None and self._budget is not None and self._budget.cost is not None:
-            logger.warning(
-                "the price of %s is unknown; the budget of agent %r cannot count it",
-                reply.model,
-                self._profile.name,
-            )
-        stage.emit(
-            events.ReplyReceived,
-            text=reply.message.content,
-            tool_calls=tuple(call.name for call in reply.message.tool_calls),
-            usage=reply.usage,
-        )
-        return reply
+        return storable_reply(reply, self._profile.settings.model_name)
 
     def _request(self) -> ModelRequest:
         profile, settings = self._profile, self._profile.settings
-        prompt = profile.system_prompt
-        messages: list[Message] = [Message(role="system", content=prompt)] if prompt else []
-        messages.extend(self._state.conversation)
         return ModelRequest(
-            messages=messages,
+            messages=self._context.messages(),
             tools=profile.toolbox.specs,
             temperature=settings.temperature,
             max_tokens=settings.max_tokens,
@@ -209,65 +213,6 @@ class Loop:
             events.ModelRetrying, model=model, attempt=attempt, delay=delay, error=error, loop=loop
         )
 
-    async def _serve(self, calls: tuple[ToolCall, ...]) -> None:
-        if not calls:
-            return
-        may_repeat = self._profile.toolbox.may_repeat
-        self._state.calls_begin(call.id for call in calls)
-        if self._stage.saving is not None and not all(may_repeat(call.name) for call in calls):
-            await self._stage.saving.calls_begin()
-        try:
-            async with create_task_group() as tasks:
-                for call in calls:
-                    tasks.start_soon(self._call, call, tasks.cancel_scope)
-        finally:
-            # Also when it was cancelled: what ended has its answer, and only what did not is left open.
-            self._state.answer(calls, self._stage.now())
-        if self._program_ends is not None:
-            raise ProgramEnds(self._program_ends)
-
-    async def _call(self, call: ToolCall, others: CancelScope) -> None:
-        stage, state = self._stage, self._state
-        context = ToolContext(
-            agent_name=self._profile.name,
-            run_id=state.run_id,
-            call_id=call.id,
-            loop=state.loop_count,
-            workspace_dir=stage.workspace_dir,
-            memory=state.memory,
-        )
-        stage.emit(events.ToolStarted, call_id=call.id, tool=call.name, arguments=call.arguments)
-        began = stage.clock.monotonic()
-        try:
-            ok, output = await self._profile.toolbox.call(
-                call, context, clock=stage.clock, limiter=stage.limiter
-            )
-        except KeyboardInterrupt as error:
-            self._program_ends = error
-            others.cancel()
-            return
-        self._record(call, ok, output, stage.clock.monotonic() - began)
-
-    def _record(self, call: ToolCall, ok: bool, output: str, seconds: float) -> None:
-        stage, state = self._stage, self._state
-        output = output if ok else stage.scrub(output)
-        state.tool_ended(
-            ToolOutcome(
-                call_id=call.id,
-                tool=call.name,
-                arguments=call.arguments,
-                output=output,
-                ok=ok,
-                seconds=round(seconds, 6),
-                run_id=state.run_id,
-                loop=state.loop_count,
-                at=stage.now(),
-            )
-        )
-        stage.emit(
-            events.ToolFinished, call_id=call.id, tool=call.name, ok=ok, output=output, seconds=seconds
-        )
-
     def _ending(self, said: Message) -> Ending | None:
         """How the run ends with this message of the model, or ``None`` when it goes on."""
         reason = self._reason_to_finish(said)
@@ -279,7 +224,8 @@ class Loop:
         try:
             return Ending("finished", reason, self._profile.output.read(text))
         except ValueError as error:
-            self._state.ask_again(self._profile.output.ask_again(str(error)), self._stage.now())
+            problem = self._profile.output.ask_again(str(error))
+            self._state.happened(AskedAgain(at=self._stage.now(), problem=storable_text(problem)))
             if not self._output_retries:
                 raise OutputInvalid(
                     f"the answer of agent {self._profile.name!r} is no {self._profile.output.name}: {error}. It was "

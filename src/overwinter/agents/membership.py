@@ -3,45 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-import warnings
-from contextlib import contextmanager
+import os
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+import msgspec
 from anyio import to_thread
 
 from overwinter.agents.actor import AgentActor
+from overwinter.agents.copying import copy_of
 from overwinter.agents.documents import EncodedLists
+from overwinter.agents.earlier import Earlier, find_earlier, read_to_load
+from overwinter.agents.estimate import Estimator
 from overwinter.agents.hub import EventHub
-from overwinter.agents.restore import apply, config_sequence, find_earlier, problems_of, read_state, warn_of
+from overwinter.agents.on_disk import OnDisk
+from overwinter.agents.past import look_back
+from overwinter.agents.recall import Recall
+from overwinter.agents.remembering import Remembering
+from overwinter.agents.restore import Restored, report, warn_of
 from overwinter.agents.saving import Saving
 from overwinter.agents.stage import Stage
 from overwinter.agents.verbose import narrator
-from overwinter.errors import ConfigurationError, UnfinishedRun
-from overwinter.persistence.files import FILES
+from overwinter.errors import AgentExists, ConfigurationError, StaleState
 from overwinter.persistence.workspace import Workspace
 from overwinter.runtime import Resume
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Generator
+
+    from anyio import CapacityLimiter
 
     from overwinter.agents.commands import AgentMessage
     from overwinter.agents.events import Event
     from overwinter.agents.profile import Profile
-    from overwinter.agents.records import StateBody
-    from overwinter.agents.restore import Earlier
     from overwinter.agents.runtime import Runtime
     from overwinter.agents.state import AgentState
-    from overwinter.persistence.document import LoadedDocument
+    from overwinter.persistence.files import FileOperations
     from overwinter.persistence.lease import Claim
+    from overwinter.persistence.storage import Storage
     from overwinter.persistence.workspace import AgentFolder
     from overwinter.runtime import ActorRef
 
+    #: What :func:`find_earlier` tells.
+    _Seen: TypeAlias = tuple[Earlier | None, int, tuple[str, ...]]
+
 __all__ = ["Membership"]
 
-_UNFINISHED = ("running", "paused", "interrupted", "failed")
+T = TypeVar("T")
 
 
 class Membership:
@@ -60,16 +70,21 @@ class Membership:
         self._last_claim: Claim | None = None
         self._earlier: Earlier | None = None
         self._loaded = False
-        self._loading = False
-        self._unsaved_memory = False
+        self._loading: bool | None = None
+        self._to_be_loaded = False
+        self._on_disk = OnDisk()
         self._lists = EncodedLists()
+        self._must_be_new = False
+        self.recall = Recall(self)
+        self._estimator = Estimator()
         self.hub = EventHub()
         if profile.settings.verbose:
             self.hub.watch(narrator())
         self._stage: Stage | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self.on_leave: Callable[[Runtime], None] = lambda _: None
-        state.memory.watch(self._memory_changed)
+        if profile.settings.autosave:
+            state.unsent = []
+        self._remembering = Remembering(state, self.now)
 
     @property
     def folder(self) -> AgentFolder:
@@ -80,11 +95,72 @@ class Membership:
             self._profile.name, self._profile.agent_id, session=self._profile.settings.session
         )
 
+    @property
+    def state(self) -> AgentState:
+        """What the agent knows."""
+        return self._state
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where its folder is."""
+        return self._workspace
+
+    @property
+    def saving(self) -> Saving | None:
+        """What saves it where it lives; None while it lives nowhere, or is not saved."""
+        return None if self._stage is None else self._stage.saving
+
+    def now(self) -> str:
+        """The time, ISO 8601 in UTC."""
+        return datetime.now(UTC).isoformat() if self._stage is None else self._stage.now()
+
+    async def past(
+        self, read: Callable[[AgentFolder, FileOperations], T], *, limiter: CapacityLimiter | None = None
+    ) -> T:
+        """What *read* finds in the agent's folder, called in a thread once all that was recorded stands there."""
+        saving = self.saving
+        if saving is not None:
+            await saving.gather()
+            return await to_thread.run_sync(read, saving.folder, saving.files, limiter=limiter)
+        return await to_thread.run_sync(look_back, self._workspace, self.folder, read, limiter=limiter)
+
+    async def begin_with(self, restored: Restored, source: str) -> None:
+        """Know what *restored* does, as a new agent; with the first save it is an error if there is one already.
+
+        :raises AgentExists: there is one.
+        """
+        if await to_thread.run_sync(self.has_state, None):
+            raise AgentExists(self._profile.name, self.folder.path)
+        self._must_be_new = True
+        self._take(restored, 0, own=False, source=source)
+
+    def take_up(self, restored: Restored) -> None:
+        """Go on with what was found in the agent's own files."""
+        self._take(restored, 0, own=True)
+
+    def exchange(self, restored: Restored, source: str) -> None:
+        """Go on with another conversation, and with the tasks that have not begun in the present one."""
+        state, present = restored.state, self._state
+        for task in present.accepted:
+            present.run_ids.discard(task.run_id)
+            if task.run_id not in state.run_ids:
+                state.accepted.append(task)
+                state.run_ids.add(task.run_id)
+        # Each task waits in one place only: what is kept of the present conversation does not have it any more.
+        present.accepted = []
+        self._take(restored, 0, own=False, source=source)
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Whether a run of the agent waits for a disk that fails."""
+        return self._state.status == "running" and self.saving is not None and self.saving.waiting
+
     def has_state(self, path: str | os.PathLike[str] | None) -> bool:
         """Whether there is something to load, at *path* or in the agent's folder. Blocking."""
         if path is not None:
             return Path(path).exists()
-        return self.folder.state_path.exists() or self.folder.previous_path.exists()
+        # What a process that died left may stand in its runtime's log still, and come here with the claim.
+        return self.folder.path.exists()
 
     def make_runtime(self) -> Runtime:
         """A private runtime for this agent alone."""
@@ -108,6 +184,8 @@ class Membership:
             limiter=runtime.tool_limiter,
             workspace_dir=self.folder.path,
             publish=self._publisher(runtime),
+            account=runtime.account,
+            estimator=self._estimator,
         )
 
         async def open_saving() -> Saving:
@@ -124,7 +202,15 @@ class Membership:
             self._stage = None
             self.on_leave(runtime)
 
-        actor = AgentActor(stage, open_saving=open_saving, load=load, closed=closed, grace=runtime.run_grace)
+        actor = AgentActor(
+            stage,
+            open_saving=open_saving,
+            load=load,
+            closed=closed,
+            grace=runtime.run_grace,
+            recall=self.recall,
+            announce=self.announce,
+        )
         try:
             ref = await runtime.spawn_actor(actor, name=self._actor_name(), supervision=Resume())
         except BaseException:
@@ -132,48 +218,46 @@ class Membership:
                 await stage.saving.aclose()
             raise
         self._stage = stage
-        self._loop = asyncio.get_running_loop()
+        self._remembering.loop = asyncio.get_running_loop()
         return ref
 
     def announce(self) -> None:
         """Warn, once, that a run which was cut off stands in the folder where a new one begins."""
-        earlier = self._earlier
-        if earlier is None or earlier.announced or not (earlier.waiting or earlier.status in _UNFINISHED):
-            return
-        earlier.announced = True
-        warnings.warn(
-            f"agent {self._profile.name!r} has an unfinished run ({earlier.status}, task {earlier.task[:60]!r}) in "
-            f"{self.folder.path}; this new run leaves it behind, in {self.folder.history_dir.name}/. To finish it, "
-            "call resume() before run(), or load() to go on in its conversation.",
-            UnfinishedRun,
-            stacklevel=4,
-        )
+        if self._earlier is not None:
+            self._earlier.announce(self._profile.name, self.folder)
 
     async def _open_saving(self, runtime: Runtime) -> Saving:
         storage = await runtime.storage()
         if self._last_claim is not None and not await storage.call(self.folder.path.exists):
             # Somebody deleted it: there is nothing to be behind of, and what is in memory is all there is.
             self._last_claim = None
+            self._on_disk = OnDisk()
+        try:
+            claim, seen = await self._claim(storage)
+        except StaleState:
+            if not self._state.is_new:
+                raise
+            # Nothing is in memory that could be behind of what somebody else wrote.
+            self._last_claim, self._loaded = None, False
+            claim, seen = await self._claim(storage)
         first = self._last_claim is None
-        claim = await storage.claim(
-            self.folder,
-            known_sequence=None if first else self._state.sequence,
-            last=self._last_claim,
-            timeout=self._profile.settings.lease_timeout,
-        )
         try:
             self._folder = claim.folder
-            if first and not self._loading:
-                found, sequence, damaged = await storage.call(
-                    find_earlier, claim.folder, files=storage.files, now=storage.clock.now()
-                )
-                warn_of(damaged)
-                self._earlier = None if self._loaded else found
-                self._state.sequence = max(self._state.sequence, sequence)
+            warn_of(claim.remarks)
+            if seen is not None:
+                self._see(seen)
+            if first:
+                self.recall.forget()
             self._last_claim = claim
         except BaseException:
             await storage.release(claim, claim.sequence)
             raise
+
+        async def look() -> Earlier | None:
+            now = storage.clock.now()
+            self._see(await storage.call(find_earlier, claim.folder, files=storage.files, now=now))
+            return self._earlier
+
         return Saving(
             profile=self._profile,
             state=self._state,
@@ -181,20 +265,58 @@ class Membership:
             claim=claim,
             publish=self._publisher(runtime),
             lists=self._lists,
+            look=look if first and seen is None else None,
             earlier=self._earlier,
             kept=self._earlier_kept,
-            unsaved=self._unsaved_memory,
+            index=self.recall.index,
+            on_disk=self._on_disk,
         )
 
-    def _earlier_kept(self) -> None:
+    def _see(self, seen: _Seen) -> None:
+        """Make out what the files that were found there mean for what is in memory."""
+        found, self._on_disk.floor, damaged = seen
+        warn_of(damaged)
+        stale = None if found is None else found.newer_than(self._state, self._profile.name)
+        if self._loaded and stale is not None and self._loading is None:
+            raise stale
+        self._earlier = None if self._loaded and stale is None else found
+        if self._must_be_new and (found is not None or self._on_disk.floor or damaged):
+            raise AgentExists(self._profile.name, self.folder.path)
+        self._must_be_new = False
+
+    async def _claim(self, storage: Storage) -> tuple[Claim, _Seen | None]:
+        """The claim, and what stands in the folder, unless that is known or about to be loaded."""
+        timeout = self._profile.settings.lease_timeout
+        last = self._last_claim
+        if last is not None or self._loading:
+            known = None if last is None else (self._earlier or self).state.sequence
+            return await storage.claim(self.folder, known_sequence=known, last=last, timeout=timeout), None
+        files, now, to_be_loaded = storage.files, storage.clock.now(), self._to_be_loaded
+
+        def look(claim: Claim) -> _Seen:
+            return find_earlier(claim.folder, files=files, now=now, to_be_loaded=to_be_loaded)
+
+        return await storage.claim_and_read(self.folder, look, timeout=timeout)
+
+    def _earlier_kept(self, state: AgentState, path: Path) -> None:
         self._earlier = None
+        self.recall.kept(state, path)
+
+    @contextmanager
+    def to_be_loaded(self) -> Generator[None]:
+        """Within it, what is found in a folder that is claimed is read so that a load has nothing left to do."""
+        self._to_be_loaded = True
+        try:
+            yield
+        finally:
+            self._to_be_loaded = False
 
     @contextmanager
     def loading(self, *, own: bool) -> Generator[None]:
         """What is in memory is about to be replaced, so nothing of it is stale.
 
         With ``own`` it is by the agent's own files, which then nobody else reads first. If that fails, they are looked
-        at before anything is written.
+        at before anything is written. Without, what somebody else wrote there meanwhile is kept.
         """
         self._last_claim = None
         self._loading = own
@@ -204,35 +326,56 @@ class Membership:
             self._last_claim = None
             raise
         finally:
-            self._loading = False
+            self._loading = None
 
     async def _load(self, runtime: Runtime, path: Path | None) -> None:
-        now, folder = runtime.clock.now(), self.folder
+        folder, saving, earlier = self.folder, self.saving, self._earlier
+        if path in (folder.state_path, folder.previous_path):
+            path = None
+        own, source = path is None, "" if path is None else path.name
+        if own and saving is not None and earlier is not None and earlier.restored.encoded:
+            # It was read for this when the folder was claimed, and nobody has written since.
+            async with saving.preparing:
+                self._take(earlier.restored, self._on_disk.floor, own=True)
+            return
+        now = runtime.clock.now()
 
-        def read() -> tuple[LoadedDocument, StateBody, EncodedLists, int, tuple[str, ...]]:
-            loaded, body = read_state(folder, path, files=FILES, now=now)
-            lists = EncodedLists()
-            # Encoded here and not at the next save, which would keep the event loop from everything else.
-            lists.update(body.conversation, body.tool_results, body.runs)
-            sequence, damaged = config_sequence(folder, files=FILES, now=now)
-            return loaded, body, lists, sequence, (*damaged, *problems_of(loaded))
+        def read(folder: AgentFolder, files: FileOperations) -> tuple[Restored, int, tuple[str, ...]]:
+            return read_to_load(folder, path, files=files, now=now)
 
-        loaded, body, lists, sequence, damaged = await to_thread.run_sync(read, limiter=runtime.tool_limiter)
+        restored, floor, damaged = await self.past(read, limiter=runtime.tool_limiter)
         warn_of(damaged)
-        self._state.sequence = max(self._state.sequence, sequence)
-        apply(loaded, body, profile=self._profile, state=self._state)
-        self._lists.replace(lists)
-        self._unsaved_memory = False
-        if loaded.path in (folder.state_path, folder.previous_path):
+        async with nullcontext() if saving is None else saving.preparing:
+            self._take(restored, floor, own=own, source=source)
+
+    def _take(self, restored: Restored, floor: int, *, own: bool, source: str = "") -> None:
+        report(restored, profile=self._profile)
+        saving = self.saving
+        if saving is not None:
+            saving.let_go()
+            if not own and saving.earlier is None and not self._state.is_new:
+                settings = msgspec.json.decode(self._profile.encoded)
+                self._earlier = saving.earlier = Earlier(
+                    Restored(copy_of(self._state), None, 1, (), settings)
+                )
+        self._state.become(restored.state)
+        self._lists.replace(restored.lists)
+        self._on_disk.floor = max(self._on_disk.floor, floor)
+        if own:
+            self._state.sequence = restored.state.sequence
+            self._on_disk.loaded(restored)
             self._earlier = None
             self._loaded = True
-            if self._stage is not None and self._stage.saving is not None:
-                self._stage.saving.earlier = None
+            if saving is not None:
+                saving.earlier = saving.look = None
+        else:
+            self._on_disk.replaced = True
+            self._on_disk.source = source
 
     def _actor_name(self) -> str:
         name = f"agent-{self._profile.agent_id}"
         # Agents that save nothing may share a name.
-        return name if self._profile.settings.autosave else f"{name}-{uuid.uuid4().hex[:8]}"
+        return name if self._profile.settings.autosave else f"{name}-{os.urandom(4).hex()}"
 
     def _move_to(self, runtime: Runtime) -> None:
         if self._chosen is not None and self._chosen.root != runtime.workspace.root:
@@ -243,6 +386,7 @@ class Membership:
         if self._workspace.root != runtime.workspace.root:
             self._workspace = runtime.workspace
             self._folder = self._last_claim = self._earlier = None
+            self._on_disk = OnDisk()
             self._loaded = False
 
     def _publisher(self, runtime: Runtime) -> Callable[[Event], None]:
@@ -251,21 +395,3 @@ class Membership:
             runtime.publish(event)
 
         return publish
-
-    def _memory_changed(self) -> None:
-        stage, loop = self._stage, self._loop
-        if stage is None or stage.saving is None or loop is None:
-            self._unsaved_memory = True
-            return
-        # A synchronous tool sets memory from its thread.
-        if _running_loop() is loop:
-            stage.saving.changed()
-        else:
-            loop.call_soon_threadsafe(stage.saving.changed)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

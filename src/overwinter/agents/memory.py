@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,21 +21,30 @@ class Memory:
 
     A value is plain data (strings, numbers, booleans, None, lists, dictionaries with string keys). It is
     checked and copied when it is set, so that a bad value never stops a save and a later change to the object
-    that was passed in does not slip by; what :meth:`get` returns is a copy as well.
+    that was passed in does not slip by; what :meth:`get` returns is a copy as well. It may be used from any thread,
+    such as a synchronous tool's.
     """
 
-    __slots__ = ("_changed", "_values")
+    __slots__ = ("_changed", "_changing", "_values")
 
     def __init__(self) -> None:
         self._values: dict[str, msgspec.Raw] = {}
-        self._changed: Callable[[], None] | None = None
+        self._changed: Callable[[str, msgspec.Raw | None], None] | None = None
+        self._changing = threading.RLock()
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call *changed* after each change; there is room for one watcher."""
+    def watch(self, changed: Callable[[str, msgspec.Raw | None], None]) -> None:
+        """Call ``changed(key, value)`` after each change, with None for a key that was deleted.
+
+        It is called in the thread that made the change and in the order of the changes, of which no other is made
+        until it returns, so it must not wait for anything. There is room for one watcher.
+        """
         self._changed = changed
 
     def set(self, key: str, value: Any) -> None:
         """Keep *value* under *key*.
+
+        It is recorded at once while the agent is at work or spawned; of one that lives nowhere, with its next run or
+        :meth:`~overwinter.Agent.save`.
 
         :raises SaveRejected: the value could not be read back the same; ``field`` names the place, as in
             ``memory.scores[3]``.
@@ -42,8 +52,10 @@ class Memory:
         if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigurationError(f"the key of a memory is a string, not {key!r}")
         encode_checked({key: None}, what="memory")
-        self._values[key] = msgspec.Raw(encode_checked(value, what=f"memory.{key}"))
-        self._tell()
+        raw = msgspec.Raw(encode_checked(value, what=f"memory.{key}"))
+        with self._changing:
+            self._values[key] = raw
+            self._tell(key, raw)
 
     def get(self, key: str, default: Any = None) -> Any:
         """A copy of the value under *key*, or *default*."""
@@ -52,8 +64,20 @@ class Memory:
 
     def delete(self, key: str) -> None:
         """Forget *key*; one that is not there is no error."""
-        if self._values.pop(key, None) is not None:
-            self._tell()
+        with self._changing:
+            if self._values.pop(key, None) is not None:
+                self._tell(key, None)
+
+    def search(self, words: str, limit: int = 10) -> dict[str, Any]:
+        """What is kept under the *limit* keys that fit *words* best, the best first; copies, as of :meth:`get`.
+
+        Words are looked for in the keys and in the text of the values, whole and regardless of case; see
+        :func:`overwinter.agents.memory_search.search` for the order.
+        """
+        from overwinter.agents.memory_search import search  # its patterns are dear to compile
+
+        values = dict(self._values)
+        return {key: msgspec.json.decode(values[key]) for key in search(values.items(), words, limit)}
 
     def as_dict(self) -> dict[str, Any]:
         """A copy of everything kept."""
@@ -67,9 +91,16 @@ class Memory:
         """Keep exactly *values*, which come from a file; nobody is told of a change."""
         self._values = {key: msgspec.Raw(msgspec.json.encode(value)) for key, value in values.items()}
 
-    def _tell(self) -> None:
+    def put(self, key: str, raw: msgspec.Raw | None) -> None:
+        """Make a change that a record tells of; nobody is told again."""
+        if raw is None:
+            self._values.pop(key, None)
+        else:
+            self._values[key] = raw
+
+    def _tell(self, key: str, raw: msgspec.Raw | None) -> None:
         if self._changed is not None:
-            self._changed()
+            self._changed(key, raw)
 
     def __contains__(self, key: object) -> bool:
         return key in self._values

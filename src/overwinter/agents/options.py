@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from overwinter.agents.budget import Budget
+    from overwinter.agents.context import ContextPolicy
     from overwinter.agents.models.protocol import Model
     from overwinter.agents.models.retry import RetryPolicy
     from overwinter.agents.profile import Durability
-    from overwinter.agents.tools import Tool
+    from overwinter.agents.retention import Retention
+    from overwinter.agents.tools import OnUnknown, Tool
 
 __all__ = ["AgentOptions"]
 
@@ -38,7 +40,10 @@ class AgentOptions(TypedDict, total=False):
     fallback_models: Sequence[str | Model]
     output_retries: int
     budget: Budget | None
+    context: ContextPolicy | Sequence[ContextPolicy] | None
     model_args: Mapping[str, Any] | None
     tool_timeout: float | None
+    on_unknown: OnUnknown
     retry: RetryPolicy | None
+    retention: Retention | None
     lease_timeout: float

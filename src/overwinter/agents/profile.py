@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from overwinter.agents.budget import Budget
+from overwinter.agents.context import ContextPolicy
 from overwinter.agents.models.retry import RetryPolicy
 from overwinter.agents.output import OutputFormat
+from overwinter.agents.retention import KEEP_64_MB, Retention
 from overwinter.agents.toolbox import Toolbox
+from overwinter.agents.tools import OnUnknown
 from overwinter.errors import ConfigurationError, SaveRejected
 from overwinter.persistence.codec import encode_checked, pretty
 from overwinter.persistence.names import agent_id_for, storable_name
@@ -58,9 +62,12 @@ class Settings(msgspec.Struct, kw_only=True):
     durability: Durability = "async"
     verbose: bool = False
     tool_timeout: float | None = None
+    on_unknown: OnUnknown = "tell_model"
     output_retries: int = 2
     lease_timeout: float = 0.0
     budget: Budget | None = None
+    context: tuple[ContextPolicy, ...] | None = None
+    retention: Retention = KEEP_64_MB
 
 
 class Profile(Generic[OutputT]):
@@ -93,6 +100,7 @@ class Profile(Generic[OutputT]):
         self.stopping_condition = _checked_condition(stopping_condition)
         self.model_args = dict(model_args)
         self.retry = retry or RetryPolicy()
+        self._other_models: dict[str, Model] = {}
         self._keep(self._encode())
 
     @property
@@ -128,6 +136,14 @@ class Profile(Generic[OutputT]):
         revealed: dict[str, Any] = reveal(self.model_args)
         return revealed
 
+    def models_for(self, name: str | None) -> tuple[Model, ...]:
+        """The model of that *name* alone; the agent's own, with its fallbacks, where none is named."""
+        if name is None or name == self.models[0].name:
+            return self.models
+        if name not in self._other_models:
+            self._other_models[name] = _by_name(name)
+        return (self._other_models[name],)
+
     @property
     def encoded(self) -> bytes:
         """Every setting as one JSON object, credentials redacted."""
@@ -145,18 +161,35 @@ class Profile(Generic[OutputT]):
         """
         differing: dict[str, tuple[Any, Any]] = {}
         defaults = Settings(agent_name="")
+        adopted = False
         for name in _TAKEN_FROM_FILE:
             ours, theirs = getattr(self.settings, name), saved.get(name)
             if theirs in (None, "") or ours == theirs:
                 continue
             if ours == getattr(defaults, name):
                 setattr(self.settings, name, theirs)
+                adopted = True
             else:
                 differing[name] = (theirs, ours)
+        context = self.settings.context
+        differing |= self._adopt_context(saved.get("context"))
+        adopted = adopted or self.settings.context is not context
         if saved.get("model_name") not in (None, "", self.settings.model_name):
             differing["model_name"] = (saved["model_name"], self.settings.model_name)
-        self._keep(self._encode())
+        if adopted:
+            self._keep(self._encode())
         return differing
+
+    def _adopt_context(self, theirs: Any) -> dict[str, tuple[Any, Any]]:
+        # An empty one is none that was left open: whoever gives it wants requests to carry everything.
+        ours = self.settings.context
+        if theirs is None or theirs == _listed(msgspec.to_builtins(ours)):
+            return {}
+        if ours is None:
+            with suppress(msgspec.ValidationError):
+                self.settings.context = msgspec.convert(theirs, tuple[ContextPolicy, ...])
+                return {}
+        return {"context": (theirs, _listed(msgspec.to_builtins(ours)))}
 
     def _keep(self, encoded: bytes) -> None:
         self._encoded = encoded

@@ -8,7 +8,18 @@ from msgspec import Struct
 
 from overwinter.agents.models.protocol import Message, Usage
 
-__all__ = ["AcceptedTask", "Entry", "RunSummary", "StateBody", "Status", "ToolOutcome"]
+__all__ = [
+    "AcceptedTask",
+    "Decision",
+    "Entry",
+    "Pending",
+    "Reduction",
+    "RunSummary",
+    "Sleep",
+    "StateBody",
+    "Status",
+    "ToolOutcome",
+]
 
 Status = Literal["idle", "running", "paused", "interrupted", "failed", "finished"]
 
@@ -43,11 +54,48 @@ class AcceptedTask(Struct, frozen=True):
     at: str
 
 
+class Pending(Struct, frozen=True):
+    """A tool call that waits for a person: for leave to run, for an answer, or for word of what became of it."""
+
+    call_id: str
+    kind: Literal["approval", "question", "unknown"]
+    tool: str
+    arguments: str
+    question: str
+    at: str
+
+
+class Decision(Struct, frozen=True):
+    """What a person decided about a call; ``text`` is the reason of a denial, or the answer."""
+
+    decision: Literal["approved", "denied", "answered"]
+    text: str
+    at: str
+
+
+class Reduction(Struct, frozen=True):
+    """How requests are kept short: what stands before index ``upto`` is left out or shortened by ``policy``."""
+
+    policy: str
+    upto: int
+    summary: str = ""
+
+
+class Sleep(Struct, frozen=True):
+    """Until when a call sleeps, for the ``number``-th time under ``key``."""
+
+    call_id: str
+    number: int
+    until: str
+    key: str = ""
+
+
 class RunSummary(Struct, kw_only=True):
     """One run. A run that was resumed stands in the list once for each time it ended.
 
     ``asked_again`` counts the steps beyond the limit that asked for an answer of the right shape; ``known_cost`` is the
-    part of the cost, in US dollars, that is known where the usage's is not.
+    part of the cost, in US dollars, that is known where the usage's is not; ``seconds`` is how long the run has been at
+    work, over all its resumptions.
     """
 
     run_id: str
@@ -57,6 +105,7 @@ class RunSummary(Struct, kw_only=True):
     loop_count: int = 0
     asked_again: int = 0
     known_cost: float = 0.0
+    seconds: float = 0.0
     usage: Usage = Usage()
     began: str = ""
     ended: str = ""
@@ -64,7 +113,11 @@ class RunSummary(Struct, kw_only=True):
 
 
 class StateBody(Struct, kw_only=True):
-    """The members of a state file that a load reads; the configuration stands beside them as ``agent``."""
+    """The members of a state file that a load reads; the configuration stands beside them as ``agent``.
+
+    ``context_tokens`` is how many tokens a request has that carries the conversation up to index ``context_upto``, as
+    far as the policies for the context leave it.
+    """
 
     agent: dict[str, Any] = {}
     status: Status = "idle"
@@ -75,6 +128,12 @@ class StateBody(Struct, kw_only=True):
     memory: dict[str, Any] = {}
     accepted: list[AcceptedTask] = []
     begun_calls: list[str] = []
+    pending: list[Pending] = []
+    decisions: dict[str, Decision] = {}
+    reductions: list[Reduction] = []
+    sleeps: list[Sleep] = []
+    context_tokens: int = 0
+    context_upto: int = 0
     partial_text: str = ""
     conversation: list[Entry] = []
     tool_results: list[ToolOutcome] = []

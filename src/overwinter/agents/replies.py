@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import uuid
+import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,17 +37,36 @@ def storable_reply(reply: ModelReply, model: str) -> ModelReply:
             model=model,
         )
     message, usage = reply.message, reply.usage
-    try:
-        encode_checked(message, what="reply", type=Message)
-    except SaveRejected as error:
-        logger.warning("a reply of model %r cannot be stored as it is, and was mended: %s", model, error)
-        message = _mended(message)
-    try:
-        encode_checked(usage, what="usage", type=Usage)
-    except SaveRejected as error:
-        logger.warning("the usage that model %r reports cannot be stored, and was mended: %s", model, error)
-        usage = _counted(usage)
+    if not _comes_back(message) or _carries_more(message):
+        try:
+            encode_checked(message, what="reply", type=Message)
+        except SaveRejected as error:
+            logger.warning("a reply of model %r cannot be stored as it is, and was mended: %s", model, error)
+            message = _mended(message)
+    if not _comes_back(usage):
+        try:
+            encode_checked(usage, what="usage", type=Usage)
+        except SaveRejected as error:
+            logger.warning(
+                "the usage that model %r reports cannot be stored, and was mended: %s", model, error
+            )
+            usage = _counted(usage)
     return msgspec.structs.replace(reply, message=_with_own_ids(message), usage=usage)
+
+
+def _comes_back(value: Any) -> bool:
+    """Whether it is a message or usage that is read back the same; the quick half of ``encode_checked``."""
+    if not isinstance(value, (Message, Usage)):
+        return False
+    try:
+        return bool(msgspec.json.decode(msgspec.json.encode(value), type=type(value)) == value)
+    except (ValueError, TypeError, RecursionError, msgspec.MsgspecError):
+        return False
+
+
+def _carries_more(message: Message) -> bool:
+    """Whether something of the provider's own is in it, which has no type that says how it is to come back."""
+    return bool(message.provider) or any(call.provider for call in message.tool_calls)
 
 
 def storable_text(value: Any) -> str:
@@ -99,7 +118,7 @@ def _with_own_ids(message: Message) -> Message:
 
 
 def _new_id() -> str:
-    return f"call_{uuid.uuid4().hex[:24]}"
+    return f"call_{os.urandom(12).hex()}"
 
 
 def _kept(fields: dict[str, Any], what: str) -> dict[str, Any]:

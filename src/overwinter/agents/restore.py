@@ -1,148 +1,185 @@
-"""From a state file back to an agent."""
+"""From an agent's files back to what it knew."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from overwinter.agents.base import base_path, state_of
+from overwinter.agents.documents import EncodedLists
+from overwinter.agents.journal_records import decode_record
 from overwinter.agents.records import StateBody
-from overwinter.errors import CorruptFileSetAside, CorruptState, SaveError, StateNotFound, WorkspaceError
-from overwinter.persistence.atomic import write_once
+from overwinter.agents.state import AgentState
+from overwinter.errors import CorruptFileSetAside, CorruptState, StateNotFound, WorkspaceError
 from overwinter.persistence.document import LoadedDocument, load_document, read_document
-from overwinter.persistence.workspace import create_folder
+from overwinter.persistence.journal import read_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
     from datetime import datetime
+    from pathlib import Path
 
     from overwinter.agents.profile import Profile
-    from overwinter.agents.state import AgentState
+    from overwinter.persistence import Metadata
     from overwinter.persistence.files import FileOperations
+    from overwinter.persistence.lines import JournalLine
     from overwinter.persistence.workspace import AgentFolder
 
-__all__ = [
-    "Earlier",
-    "apply",
-    "config_sequence",
-    "find_earlier",
-    "keep_earlier",
-    "problems_of",
-    "read_state",
-    "warn_of",
-]
+__all__ = ["Restored", "convert_body", "fold", "read_agent", "read_file", "report", "warn_of"]
 
 logger = logging.getLogger("overwinter.agents")
 
 
-class Earlier(msgspec.Struct):
-    """What stands in an agent's folder before a fresh agent begins there, and whether the user was told.
+class Restored:
+    """An agent as its files say it is.
 
-    ``waiting`` counts the tasks that were accepted and never begun.
+    :ivar state: what it knew, with the sequence of the last record that is in it.
+    :ivar document: the document it was built on, or None where the journal alone told everything.
+    :ivar tail: the bytes of the records that were folded on top of the document.
+    :ivar problems: what was wrong with files on the way, a sentence each.
+    :ivar lists: what was encoded of the state already.
+    :ivar encoded: whether that is all of it.
     """
 
-    path: Path
-    status: str
-    run_id: str
-    task: str
-    sequence: int
-    waiting: int = 0
-    announced: bool = False
+    def __init__(
+        self,
+        state: AgentState,
+        document: LoadedDocument | None,
+        tail: int,
+        problems: tuple[str, ...],
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        self.state = state
+        self.document = document
+        self.tail = tail
+        self.problems = problems
+        self.lists = EncodedLists()
+        self.encoded = False
+        self._settings = settings or {}
+
+    @property
+    def metadata(self) -> Metadata | None:
+        """What the document says of itself."""
+        return None if self.document is None else self.document.metadata
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration that was saved with the state."""
+        if self.document is None:
+            return self._settings
+        settings: dict[str, Any] = self.document.body.get("agent", {})
+        return settings
+
+    def encode(self) -> None:
+        """Encode the lists now, in the thread that read them, and not at the next save on the event loop."""
+        state = self.state
+        self.lists.update(state.conversation, state.tool_results, state.runs, checked=True)
+        self.encoded = True
 
 
-def read_state(
-    folder: AgentFolder, path: Path | None, *, files: FileOperations, now: datetime
-) -> tuple[LoadedDocument, StateBody]:
-    """Read the agent's own state file, or the one at *path*. Blocking.
+def read_agent(folder: AgentFolder, *, files: FileOperations, now: datetime) -> Restored:
+    """What the agent's own files say: the state file, and the records of the journal beyond it. Blocking.
 
-    A damaged file of its own is set aside and its previous generation used; *path* is only read.
+    A damaged state file is set aside, and its previous generation or, failing that, the journal from its beginning (or
+    from the state that retention left there) takes its place. A run that was under way is interrupted.
 
-    :raises StateNotFound: there is none.
-    :raises CorruptState: it is damaged, and so is its previous generation.
+    :raises StateNotFound: there is nothing.
+    :raises CorruptState: what there is, is damaged, and cannot be made up for.
     :raises SchemaTooNew: a later overwinter wrote it.
     """
-    if path is None or path == folder.state_path:
-        loaded = load_document(folder.state_path, folder.previous_path, files=files, now=now)
-    else:
-        loaded = _read_foreign(path, files)
+    state = AgentState()
+    document: LoadedDocument | None = None
+    missing: StateNotFound | CorruptState | None = None
     try:
-        return loaded, msgspec.convert(loaded.body, StateBody)
+        document = load_document(folder.state_path, folder.previous_path, files=files, now=now)
+    except (StateNotFound, CorruptState) as error:
+        missing = error
+        base = state_of(base_path(folder), files=files)
+        state = state if base is None else base
+    else:
+        state.restore(convert_body(document))
+        state.sequence = document.metadata.sequence
+    reading = read_journal(folder.journal_dir, files=files, after=state.sequence)
+    if missing is not None and not state.sequence:
+        first = reading.lines[0] if reading.lines else None
+        if first is None or not (first.base or first.sequence == 1):
+            raise missing
+    tail = fold(state, reading.lines, folder.journal_dir)
+    state.found_dead()
+    problems = () if document is None else problems_of(document)
+    if isinstance(missing, CorruptState):
+        problems = (f"{missing} The journal has everything, and is used.",)
+    return Restored(state, document, tail, problems)
+
+
+def read_file(path: Path, *, files: FileOperations) -> Restored:
+    """What the state file at *path*, which may be anybody's, says. It is only read. Blocking.
+
+    :raises StateNotFound: there is none.
+    :raises CorruptState: it is damaged.
+    :raises SchemaTooNew: a later overwinter wrote it.
+    """
+    try:
+        data = files.read_bytes(path)
+    except FileNotFoundError:
+        raise StateNotFound(f"there is no saved state at {path}") from None
+    except OSError as error:
+        raise WorkspaceError(f"{path} cannot be read: {error.strerror or error}") from error
+    metadata, body = read_document(data, path, checksum_required=True)
+    document = LoadedDocument(metadata, body, path)
+    state = AgentState()
+    state.restore(convert_body(document))
+    state.sequence = metadata.sequence
+    state.found_dead()
+    return Restored(state, document, 0, ())
+
+
+def fold(state: AgentState, lines: Iterable[JournalLine], where: Path | str) -> int:
+    """Fold the records of *lines* into *state*, and return how many bytes they have.
+
+    :raises CorruptState: one of them is no record that this overwinter knows.
+    """
+    size = 0
+    for line in lines:
+        try:
+            state.apply(decode_record(line.record))
+        except (msgspec.MsgspecError, StopIteration) as error:
+            raise CorruptState(
+                f"{where} holds, as number {line.sequence}, something that no overwinter wrote: {error}. It was left "
+                "as it is."
+            ) from error
+        state.sequence = line.sequence
+        size += len(line.record)
+    return size
+
+
+def convert_body(document: LoadedDocument) -> StateBody:
+    """The members of a state file, typed; ``CorruptState`` where they are not what they should be."""
+    try:
+        return msgspec.convert(document.body, StateBody)
     except msgspec.ValidationError as error:
         raise CorruptState(
-            f"{loaded.path} holds something that no overwinter wrote: {error}. It was left as it is."
+            f"{document.path} holds something that no overwinter wrote: {error}. It was left as it is."
         ) from error
 
 
-def apply(loaded: LoadedDocument, body: StateBody, *, profile: Profile[Any], state: AgentState) -> None:
-    """Make *state* what the file says, and report in the log what the constructor's settings override."""
-    state.restore(body, loaded.metadata)
-    for name, (saved, used) in profile.adopt(body.agent).items():
+def report(restored: Restored, *, profile: Profile[Any]) -> None:
+    """Report in the log what the constructor's settings override, and take over what they left open."""
+    for name, (saved, used) in profile.adopt(restored.settings).items():
         logger.warning(
             "agent %r: its saved %s was %r; the constructor's %r is used", profile.name, name, saved, used
         )
-    if loaded.metadata.agent_id != profile.agent_id:
+    metadata = restored.metadata
+    if metadata is not None and metadata.agent_id != profile.agent_id:
         logger.warning(
             "agent %r was loaded from the state of agent %r (%s)",
             profile.name,
-            loaded.metadata.agent_name,
-            loaded.metadata.agent_id,
+            metadata.agent_name,
+            metadata.agent_id,
         )
-
-
-def find_earlier(
-    folder: AgentFolder, *, files: FileOperations, now: datetime
-) -> tuple[Earlier | None, int, tuple[str, ...]]:
-    """What stands in *folder*, the highest sequence any of its files carries, and what was damaged. Blocking.
-
-    :raises SchemaTooNew: a later overwinter wrote it; a fresh start would put an older file in its place.
-    """
-    sequence, damaged = config_sequence(folder, files=files, now=now)
-    try:
-        loaded, body = read_state(folder, None, files=files, now=now)
-    except StateNotFound:
-        return None, sequence, damaged
-    except CorruptState as error:
-        return None, sequence, (*damaged, str(error))
-    found = loaded.metadata
-    earlier = Earlier(
-        path=loaded.path,
-        status=found.status,
-        run_id=found.run_id,
-        task=body.task or (body.accepted[0].task if body.accepted else ""),
-        sequence=found.sequence,
-        waiting=len(body.accepted),
-    )
-    return earlier, max(sequence, found.sequence), (*damaged, *problems_of(loaded))
-
-
-def keep_earlier(folder: AgentFolder, earlier: Earlier, *, files: FileOperations) -> Path:
-    """Keep the state that a fresh agent is about to replace as ``history/{sequence}.json``, durably. Blocking.
-
-    :raises WorkspaceError: it cannot be kept; nothing was replaced.
-    """
-    create_folder(folder.history_dir, files=files)
-    try:
-        data = files.read_bytes(earlier.path)
-        for name in _names(f"{earlier.sequence:06d}"):
-            kept = folder.history_dir / f"{name}.json"
-            if write_once(kept, [data], files=files) or files.read_bytes(kept) == data:
-                return kept
-    except (OSError, SaveError) as error:
-        raise WorkspaceError(
-            f"{earlier.path} cannot be kept in {folder.history_dir}: {error}. It would be lost to a new conversation, "
-            "so none was begun; make room, or call load() to go on in the old one."
-        ) from error
-    raise AssertionError("the names do not end")
-
-
-def _names(stem: str) -> Iterator[str]:
-    yield stem
-    for number in itertools.count(2):
-        yield f"{stem}-{number}"
 
 
 def problems_of(loaded: LoadedDocument) -> tuple[str, ...]:
@@ -153,33 +190,7 @@ def problems_of(loaded: LoadedDocument) -> tuple[str, ...]:
     )
 
 
-def warn_of(problems: tuple[str, ...]) -> None:
+def warn_of(problems: Iterable[str]) -> None:
     """Issue a warning for each damaged file."""
     for problem in problems:
         warnings.warn(problem, CorruptFileSetAside, stacklevel=2)
-
-
-def _read_foreign(path: Path, files: FileOperations) -> LoadedDocument:
-    try:
-        data = files.read_bytes(path)
-    except FileNotFoundError:
-        raise StateNotFound(f"there is no saved state at {path}") from None
-    except OSError as error:
-        raise WorkspaceError(f"{path} cannot be read: {error.strerror or error}") from error
-    metadata, body = read_document(data, path, checksum_required=True)
-    return LoadedDocument(metadata, body, path)
-
-
-def config_sequence(
-    folder: AgentFolder, *, files: FileOperations, now: datetime
-) -> tuple[int, tuple[str, ...]]:
-    """The sequence of the agent's config.json, 0 without one, and what was wrong with a damaged one. Blocking."""
-    try:
-        config = load_document(
-            folder.config_path, None, files=files, now=now, checksum_required=False, kind="config"
-        )
-    except StateNotFound:
-        return 0, ()
-    except CorruptState as error:
-        return 0, (str(error),)
-    return config.metadata.sequence, ()

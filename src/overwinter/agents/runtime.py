@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast, overload
 
 import msgspec
-from anyio import CancelScope, CapacityLimiter, Lock, create_task_group
+from anyio import CancelScope, CapacityLimiter, Lock, create_task_group, to_thread
 
 from overwinter.agents.agent import Agent
+from overwinter.agents.allowance import Account, Spent
+from overwinter.agents.budget import RUNTIME, Budget
 from overwinter.agents.hub import EventHub
 from overwinter.agents.signals import signals_cancel
-from overwinter.errors import NothingToResume, OverwinterError, RuntimeClosed, StateNotFound
+from overwinter.agents.sleeping import ActorSleeps
+from overwinter.agents.unfinished import find_unfinished
+from overwinter.errors import (
+    ConfigurationError,
+    NothingToResume,
+    OverwinterError,
+    RuntimeClosed,
+    StateNotFound,
+)
 from overwinter.persistence.snapshot import Snapshot
 from overwinter.persistence.storage import PersistenceStatistics, Storage
 from overwinter.persistence.workspace import Workspace
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
     from overwinter.agents.events import Event
     from overwinter.agents.results import RunResult
     from overwinter.agents.signals import SignalWatch
+    from overwinter.agents.unfinished import UnfinishedAgent
     from overwinter.persistence import FileOperations
     from overwinter.runtime import Clock, Supervision
 
@@ -41,13 +54,15 @@ T = TypeVar("T")
 
 _TOOL_THREADS = 64
 _SAVE_TIME = 10.0
+_GROUP = 500
 
 
 class RuntimeStatistics(SystemStatistics, frozen=True, kw_only=True):
-    """How a runtime is doing: its actors, how many of them are agents, and what its disk does."""
+    """How a runtime is doing: its actors, how many of them are agents, what its disk does, and what was spent."""
 
     agents: int
     persistence: PersistenceStatistics
+    spent: Spent
 
 
 class Runtime(ActorSystem):
@@ -65,6 +80,8 @@ class Runtime(ActorSystem):
         the runtime touches no signal.
     :param tool_threads: how many synchronous tools may run at once.
     :param files: the operations on files, for tests.
+    :param budget: what all runs here may spend together; a run that finds no room is paused, and a higher
+        :attr:`budget` lets it be resumed.
     """
 
     def __init__(
@@ -79,6 +96,7 @@ class Runtime(ActorSystem):
         handle_signals: bool = False,
         tool_threads: int = _TOOL_THREADS,
         files: FileOperations | None = None,
+        budget: Budget | None = None,
     ) -> None:
         super().__init__(
             clock=clock,
@@ -91,6 +109,8 @@ class Runtime(ActorSystem):
         self.workspace = Workspace(workspace_dir)
         self.run_grace = run_grace
         self.tool_limiter = CapacityLimiter(tool_threads)
+        self.account = Account(budget, clock=self.clock, prefix=RUNTIME)
+        self._budget = budget
         self._hub = EventHub()
         # The writer lives in a system of its own, which outlives every actor that may have something to save.
         self._writers = ActorSystem(clock=clock, random=random, shutdown_timeout=shutdown_timeout)
@@ -99,6 +119,7 @@ class Runtime(ActorSystem):
         self._gate = Lock()
         self._agents: set[Agent[Any]] = set()
         self._snapshots: list[Snapshot[Any]] = []
+        self.sleeps = ActorSleeps(self._keep_deadlines, self.clock)
         self._handle_signals = handle_signals
         self._signal_scope: CancelScope | None = None
         self._signals: AbstractContextManager[SignalWatch] | None = None
@@ -106,6 +127,7 @@ class Runtime(ActorSystem):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
+        self.account.begin()
         if self._handle_signals:
             self._signal_scope = CancelScope().__enter__()
             self._signals = signals_cancel(self._signal_scope.cancel)
@@ -228,13 +250,57 @@ class Runtime(ActorSystem):
         self._snapshots.append(opened)
         return opened
 
-    async def resume_all(self) -> dict[str, RunResult[Any] | Exception]:
+    async def _keep_deadlines(self, name: str) -> Snapshot[dict[str, datetime]]:
+        return await self.snapshot(name, type=dict[str, datetime], default={}, session="sleeps")
+
+    async def interrupted(self) -> list[UnfinishedAgent]:
+        """The agents of the workspace that nobody holds, here or elsewhere, and that have something left to do.
+
+        What stands in their files is read in a thread, and not verified; loading an agent does that.
+
+        :raises WorkspaceError: the workspace cannot be read.
+        :raises RuntimeClosed: the runtime is not running.
+        """
+        storage = await self.storage()
+        return await to_thread.run_sync(
+            partial(find_unfinished, self.workspace, files=storage.files, own=storage.runtime_id),
+            abandon_on_cancel=True,
+        )
+
+    async def resume_all(
+        self, make: Callable[[UnfinishedAgent], Agent[Any] | None] | None = None
+    ) -> dict[str, RunResult[Any] | Exception]:
         """Finish, all at once, what was cut off of every agent of this runtime: its last run, then its accepted tasks.
+
+        :param make: called with each agent that :meth:`interrupted` finds, it makes the agent, of the same name and
+            session, which is spawned here and finished too; ``None`` leaves it alone.
 
         Returns, by ``agent_id``, the last result of each, or the error with which it ended; agents with nothing to
         resume are left out. Cancelling it interrupts what it resumed.
+
+        :raises ConfigurationError: ``make`` made another agent than the one that was found.
         """
         outcomes: dict[str, RunResult[Any] | Exception] = {}
+        living = self.agents
+        made: list[Agent[Any]] = []
+        if make is not None:
+            for found in await self.interrupted():
+                agent = make(found)
+                if agent is None:
+                    continue
+                if agent.agent_id != found.agent_id:
+                    raise ConfigurationError(
+                        f"make was asked for agent {found.agent_name!r} ({found.agent_id}) and made agent "
+                        f"{agent.agent_name!r} ({agent.agent_id}); give it the same agent_name and session"
+                    )
+                made.append(agent)
+
+        async def move_in(agent: Agent[Any]) -> None:
+            try:
+                await agent.join(self, to_be_loaded=True)
+                self._agents.add(agent)
+            except Exception as error:  # noqa: BLE001 - one agent's error is no other's
+                outcomes[agent.agent_id] = error
 
         async def resume(agent: Agent[Any]) -> None:
             try:
@@ -246,8 +312,17 @@ class Runtime(ActorSystem):
                 outcomes[agent.agent_id] = error
 
         async with create_task_group() as tasks:
-            for agent in self.agents:
+            for agent in living:
                 tasks.start_soon(resume, agent)
+            # In groups: runs that go on at once would take turns with the thread that still claims and reads.
+            for start in range(0, len(made), _GROUP):
+                group = made[start : start + _GROUP]
+                async with create_task_group() as moving:
+                    for agent in group:
+                        moving.start_soon(move_in, agent)
+                for agent in group:
+                    if agent.agent_id not in outcomes:
+                        tasks.start_soon(resume, agent)
         return outcomes
 
     @staticmethod
@@ -256,6 +331,24 @@ class Runtime(ActorSystem):
     ) -> RunResult[Any]:
         result = outcomes[agent.agent_id] = await agent.resume()
         return result
+
+    @property
+    def budget(self) -> Budget | None:
+        """What all runs here may spend together over the runtime's life; ``None`` for no limit.
+
+        A new one may be set at any time. It holds at once for calls that wait for room, and for the time that calls
+        under way may take if they had a limit of it; otherwise from the next step.
+        """
+        return self._budget
+
+    @budget.setter
+    def budget(self, budget: Budget | None) -> None:
+        self._budget = self.account.budget = budget
+
+    @property
+    def spent(self) -> Spent:
+        """What all runs here have spent so far, and what is reserved for the calls under way."""
+        return self.account.spent
 
     @property
     def agents(self) -> tuple[Agent[Any], ...]:
@@ -277,6 +370,7 @@ class Runtime(ActorSystem):
             **msgspec.structs.asdict(super().statistics()),
             agents=len(self.agents),
             persistence=self._storage.statistics(),
+            spent=self.spent,
         )
 
 

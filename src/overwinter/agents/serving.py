@@ -6,9 +6,13 @@ import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from anyio import CancelScope
+
 from overwinter.agents import events
+from overwinter.agents.calls import ProgramEnds
 from overwinter.agents.deadline import deadline
-from overwinter.agents.loop import Loop, ProgramEnds
+from overwinter.agents.journal_records import RunBegan, RunEnded, RunResumed
+from overwinter.agents.loop import Loop
 from overwinter.agents.results import RunResult
 from overwinter.errors import AskDeadlock, RunInterrupted
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from overwinter.agents.loop import Ending
+    from overwinter.agents.records import Status
     from overwinter.agents.saving import Saving
     from overwinter.agents.stage import Stage
     from overwinter.agents.state import AgentState
@@ -64,12 +69,19 @@ class RunServer:
         """Run it to its end, whatever that is, save, and answer."""
         stage, state = self._stage, self._stage.state
         _at_work.set(frozenset((*ticket.within, state.key)))
-        if ticket.resumed:
-            state.go_on()
-        else:
-            state.begin(ticket.run_id, stage.now())
+        restarts = ticket.resumed and state.status != "paused"
+        begun = RunResumed if ticket.resumed else RunBegan
+        state.happened(begun(at=stage.now(), run_id=ticket.run_id))
         stage.emit(events.RunStarted, task=state.task, resumed=ticket.resumed)
-        ticket.loop = Loop(stage, streams=ticket.streams, max_loops=ticket.max_loops, budget=ticket.budget)
+        ticket.loop = Loop(
+            stage,
+            streams=ticket.streams,
+            max_loops=ticket.max_loops,
+            budget=ticket.budget,
+            restarts=restarts,
+        )
+        if ticket.pause_asked:
+            ticket.loop.pause()
         ending: Ending | None = None
         try:
             with ticket.scope:
@@ -92,7 +104,15 @@ class RunServer:
 
     async def _ended(self, ticket: Ticket, ending: Ending) -> None:
         stage, state = self._stage, self._stage.state
-        state.end(ending.status, stage.now(), stop_reason=ending.stop_reason)
+        state.happened(
+            RunEnded(
+                at=stage.now(),
+                status=ending.status,
+                stop_reason=ending.stop_reason,
+                partial_text=state.partial_text,
+                seconds=ticket.seconds,
+            )
+        )
         assert state.run is not None
         result: RunResult[object] = RunResult(
             agent_name=stage.profile.name,
@@ -103,15 +123,27 @@ class RunServer:
             usage=state.run.usage,
             loop_count=state.loop_count,
             output=ending.output,
+            pending=tuple(state.pending.values()) if ending.status == "paused" else (),
         )
-        await self._save_ending(wait=False)
+        # In "sync" nobody hears of an end that is not on disk. Whoever interrupts now ends the waiting for it.
+        ticket.scope = CancelScope(shield=True)
+        with ticket.scope:
+            await self._save(lambda saving: saving.run_ended(wait=False))
         stage.emit(events.RunEnded, status=ending.status, stop_reason=ending.stop_reason, result=result)
+        if ticket.scope.cancelled_caught:
+            ticket.reply.fail(
+                RunInterrupted(
+                    f"run {ticket.run_id} of agent {stage.profile.name!r} has ended ({ending.status}), but that was "
+                    f"not seen to be on disk: {ticket.reason}. {self._where_it_stands()}",
+                    ticket.run_id,
+                )
+            )
         ticket.reply.complete(result)
 
     async def _failed(self, ticket: Ticket, error: Exception) -> None:
         stage = self._stage
         text = stage.scrub(f"{type(error).__name__}: {error}")
-        stage.state.end("failed", stage.now(), error=text)
+        self._cut_off(ticket, "failed", text)
         await self._save_ending(wait=True)
         stage.emit(events.RunEnded, status="failed", error=text)
         error.add_note(self._where_it_stands())
@@ -119,7 +151,7 @@ class RunServer:
 
     async def _interrupted(self, ticket: Ticket, reason: str, error: BaseException | None = None) -> None:
         stage = self._stage
-        stage.state.end("interrupted", stage.now(), error=reason)
+        self._cut_off(ticket, "interrupted", reason)
         await self._save_ending(wait=True)
         stage.emit(events.RunEnded, status="interrupted", error=reason)
         ticket.reply.fail(
@@ -128,6 +160,18 @@ class RunServer:
                 f"run {ticket.run_id} of agent {stage.profile.name!r} was interrupted: {reason}. "
                 f"{self._where_it_stands()}",
                 ticket.run_id,
+            )
+        )
+
+    def _cut_off(self, ticket: Ticket, status: Status, error: str) -> None:
+        stage = self._stage
+        stage.state.happened(
+            RunEnded(
+                at=stage.now(),
+                status=status,
+                error=error,
+                partial_text=stage.state.partial_text,
+                seconds=ticket.seconds,
             )
         )
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from anyio import CapacityLimiter
 
+    from overwinter.agents.allowance import Account
+    from overwinter.agents.estimate import Estimator
     from overwinter.agents.events import Event
     from overwinter.agents.profile import Profile
     from overwinter.agents.saving import Saving
@@ -23,10 +25,22 @@ __all__ = ["Stage"]
 class Stage:
     """One agent on the runtime where it works: who it is, what it knows, and what surrounds it.
 
+    ``account`` is the runtime's, on which all its agents draw; ``estimator`` guesses the size of the agent's next call.
     ``saving`` is ``None`` while nothing of the agent is saved.
     """
 
-    __slots__ = ("clock", "limiter", "profile", "publish", "random", "saving", "state", "workspace_dir")
+    __slots__ = (
+        "account",
+        "clock",
+        "estimator",
+        "limiter",
+        "profile",
+        "publish",
+        "random",
+        "saving",
+        "state",
+        "workspace_dir",
+    )
 
     def __init__(
         self,
@@ -38,6 +52,8 @@ class Stage:
         limiter: CapacityLimiter,
         workspace_dir: Path,
         publish: Callable[[Event], None],
+        account: Account,
+        estimator: Estimator,
         saving: Saving | None = None,
     ) -> None:
         self.profile = profile
@@ -47,6 +63,8 @@ class Stage:
         self.limiter = limiter
         self.workspace_dir = workspace_dir
         self.publish = publish
+        self.account = account
+        self.estimator = estimator
         self.saving = saving
 
     def emit(self, event: type[Event], **fields: Any) -> None:

@@ -1,306 +1,371 @@
-"""What an agent knows: its conversation, its memory, what it was asked and what came of it."""
+"""What an agent knows: the fold of the records of everything that happened to it."""
 
 from __future__ import annotations
 
-import uuid
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
+from overwinter.agents.estimate import tokens_of
+from overwinter.agents.journal_records import JournalRecord, Record
+from overwinter.agents.knowledge import Knowledge
 from overwinter.agents.memory import Memory
-from overwinter.agents.models.protocol import ToolCall, Usage
-from overwinter.agents.records import AcceptedTask, Entry, RunSummary, StateBody, Status, ToolOutcome
+from overwinter.agents.models.protocol import Usage
+from overwinter.agents.records import (
+    AcceptedTask,
+    Decision,
+    Entry,
+    Pending,
+    Reduction,
+    RunSummary,
+    Sleep,
+    StateBody,
+    Status,
+    ToolOutcome,
+)
+from overwinter.agents.unanswered import without_result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
-    from overwinter.agents.models.protocol import ModelReply
-    from overwinter.persistence import Metadata
+    from overwinter.agents import journal_records as journal
 
-__all__ = ["AgentState", "StateView"]
+__all__ = ["AgentState"]
 
-UNKNOWN_OUTCOME = (
-    "Error: this call was interrupted and its outcome is unknown: it may or may not have taken effect. "
-    "Check before you repeat it."
-)
-NOT_RUN = "Error: this call was interrupted before it began; it did not run."
+GO_ON = "Go on with this task, which was cut off before the others: {task}"
+DIED = "the process ended in the middle of the run"
 
 
-class AgentState:
-    """The mutable state of one agent; each method is one thing that can happen to it.
+class AgentState(Knowledge):
+    """The mutable state of one agent.
 
-    Lists only grow at their end, so that what was saved of them never has to be encoded again.
+    It changes only by :meth:`happened`, which folds a record in and hands it on to whoever keeps records, so that the
+    state can be had again from them. Lists only grow at their end (a fresh start and a load replace them as a whole),
+    so that what was saved of them never has to be encoded again.
+
+    :ivar sequence: that of the last record that was given one.
+    :ivar unsent: what happened while nobody kept records; ``None`` for an agent whose records nobody will want.
     """
 
     __slots__ = (
         "accepted",
         "begun_calls",
+        "context_tokens",
+        "context_upto",
         "conversation",
+        "decisions",
+        "keep",
         "key",
         "memory",
         "partial_text",
+        "pending",
+        "reductions",
         "run",
         "run_ids",
         "runs",
         "sequence",
+        "sleeps",
         "status",
         "tool_results",
+        "unsent",
         "usage",
     )
 
     def __init__(self) -> None:
+        self.sequence = 0
+        self.key = os.urandom(16).hex()
+        self.memory = Memory()
+        self.unsent: list[JournalRecord] | None = None
+        self.keep: Callable[[JournalRecord], None] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
         self.conversation: list[Entry] = []
         self.tool_results: list[ToolOutcome] = []
         self.runs: list[RunSummary] = []
         self.accepted: list[AcceptedTask] = []
         self.begun_calls: set[str] = set()
-        self.memory = Memory()
+        self.pending: dict[str, Pending] = {}
+        self.decisions: dict[str, Decision] = {}
+        self.reductions: dict[str, Reduction] = {}
+        self.sleeps: dict[tuple[str, str, int], str] = {}
+        self.context_tokens = self.context_upto = 0
         self.usage = Usage()
         self.run: RunSummary | None = None
         self.status: Status = "idle"
         self.partial_text = ""
-        self.sequence = 0
-        self.key = uuid.uuid4().hex
         self.run_ids: set[str] = set()
 
-    @property
-    def loop_count(self) -> int:
-        """Model calls of the current or last run."""
-        return self.run.loop_count if self.run is not None else 0
-
-    @property
-    def run_id(self) -> str:
-        """The current or last run, or an empty string."""
-        return self.run.run_id if self.run is not None else ""
-
-    @property
-    def task(self) -> str:
-        """The task of the current or last run, or an empty string."""
-        return self.run.task if self.run is not None else ""
-
-    @property
-    def last_text(self) -> str:
-        """What the model said last, or an empty string."""
-        for entry in reversed(self.conversation):
-            if entry.role == "assistant":
-                return entry.content
-        return ""
-
-    @property
-    def open_calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls at the end of the conversation that have no answer yet, in the model's order."""
-        answered: set[str] = set()
-        for entry in reversed(self.conversation):
-            if entry.role == "tool":
-                answered.add(entry.tool_call_id)
-            elif entry.role == "assistant":
-                return tuple(call for call in entry.tool_calls if call.id not in answered)
-            else:
-                break
-        return ()
-
-    def accept(self, task: AcceptedTask) -> None:
-        """A task was accepted; it waits for its turn."""
-        self.run_ids.add(task.run_id)
-        self.accepted.append(task)
-
-    def withdraw(self, run_id: str) -> bool:
-        """An accepted task was taken back before it began; false when it was not waiting."""
-        kept = [task for task in self.accepted if task.run_id != run_id]
-        withdrawn = len(kept) < len(self.accepted)
-        self.accepted[:] = kept
-        return withdrawn
-
-    def begin(self, run_id: str, at: str) -> None:
-        """The accepted task *run_id* begins. Calls that an earlier run left open are answered first."""
-        task = next(task for task in self.accepted if task.run_id == run_id)
-        self.accepted.remove(task)
-        self.close_open_calls(at)
-        self.run = RunSummary(run_id=run_id, task=task.task, began=at)
-        self.status = "running"
-        self.partial_text = ""
-        self.say("user", task.task, at)
-
-    def go_on(self) -> None:
-        """The last run goes on where it stopped."""
-        if self.run is not None:
-            self.run.status = self.status = "running"
-            self.run.stop_reason = self.run.error = self.run.ended = ""
-        self.partial_text = ""
-
-    def say(self, role: Any, text: str, at: str) -> None:
-        """The user, or overwinter in the user's place, says something."""
-        self.conversation.append(
-            Entry(role=role, content=text, at=at, run_id=self.run_id, loop=self.loop_count)
+    def word_of(self, call_id: str) -> str:
+        """What is known of an open call that has not ended, as the model is told when it is given up."""
+        return without_result(
+            begun=call_id in self.begun_calls,
+            pending=self.pending.get(call_id),
+            decision=self.decisions.get(call_id),
         )
 
-    def ask_again(self, problem: str, at: str) -> None:
-        """The answer had not the shape asked for; the model is told, and gets a step beyond the limit."""
-        assert self.run is not None
-        self.run.asked_again += 1
-        self.say("user", problem, at)
+    def happened(self, record: JournalRecord) -> None:
+        """Fold *record* in and have it kept."""
+        self.apply(record)
+        self.hand_on(record)
 
-    def reply(self, reply: ModelReply, at: str) -> None:
-        """The model answered."""
-        assert self.run is not None
-        self.run.loop_count += 1
-        self.run.usage += reply.usage
-        self.run.known_cost += reply.usage.cost or 0.0
-        self.usage += reply.usage
-        self.partial_text = ""
-        said = reply.message
-        self.conversation.append(
-            Entry(
-                role="assistant",
-                content=said.content,
-                tool_calls=said.tool_calls,
-                provider=said.provider,
-                at=at,
-                run_id=self.run_id,
-                loop=self.loop_count,
-            )
+    def hand_on(self, record: JournalRecord) -> None:
+        """Have a record kept whose effect is there already."""
+        if self.keep is not None:
+            self.keep(record)
+        elif self.unsent is not None:
+            self.unsent.append(record)
+
+    def apply(self, record: JournalRecord) -> None:
+        """Fold *record* in. What comes of it depends on nothing but the state and the record."""
+        _FOLD[type(record)](self, record)
+
+    def body(self) -> StateBody:
+        """All of it as it stands in a state file; the lists are the state's own."""
+        return StateBody(
+            status=self.status,
+            task=self.task,
+            run=self.run,
+            loop_count=self.loop_count,
+            usage=self.usage,
+            memory=dict(self.memory.encoded()),
+            accepted=self.accepted,
+            begun_calls=sorted(self.begun_calls),
+            pending=list(self.pending.values()),
+            decisions=self.decisions,
+            reductions=list(self.reductions.values()),
+            sleeps=[Sleep(call, number, until, key) for (call, key, number), until in self.sleeps.items()],
+            context_tokens=self.context_tokens,
+            context_upto=self.context_upto,
+            partial_text=self.partial_text,
+            conversation=self.conversation,
+            tool_results=self.tool_results,
+            runs=self.runs,
         )
 
-    def calls_begin(self, call_ids: Iterable[str]) -> None:
-        """Tools are about to run."""
-        self.begun_calls.update(call_ids)
-
-    def tool_ended(self, outcome: ToolOutcome) -> None:
-        """A tool ended; its answer enters the conversation with :meth:`answer`."""
-        self.tool_results.append(outcome)
-
-    def answer(self, calls: Iterable[ToolCall], at: str) -> None:
-        """Put the answers of those of *calls* that ended into the conversation, in the model's order."""
-        ended = self._outputs_of_this_step()
-        for call in calls:
-            if call.id in ended:
-                self._answer(call, ended[call.id], at)
-
-    def _outputs_of_this_step(self) -> dict[str, str]:
-        # A provider may use a call id again in a later step, so only this one's count; they stand last.
-        outputs: dict[str, str] = {}
-        for one in reversed(self.tool_results):
-            if (one.run_id, one.loop) != (self.run_id, self.loop_count):
-                break
-            outputs.setdefault(one.call_id, one.output)
-        return outputs
-
-    def close_open_calls(self, at: str) -> None:
-        """Answer every open call with what is known of it, so that no provider refuses the conversation."""
-        for call in self.open_calls:
-            self._answer(call, UNKNOWN_OUTCOME if call.id in self.begun_calls else NOT_RUN, at)
-
-    def end(self, status: Status, at: str, *, stop_reason: str = "", error: str = "") -> None:
-        """The run ended, for good or for now."""
-        assert self.run is not None
-        self.status = self.run.status = status
-        self.run.stop_reason = stop_reason
-        self.run.error = error
-        self.run.ended = at
-        self.runs.append(msgspec.structs.replace(self.run))
-
-    def restore(self, body: StateBody, metadata: Metadata) -> None:
-        """Become what a state file says. A run that was under way when it was written is interrupted now."""
-        self.conversation = body.conversation
-        self.tool_results = body.tool_results
-        self.runs = body.runs
-        self.accepted = body.accepted
+    def restore(self, body: StateBody) -> None:
+        """Become what a state file says."""
+        self._forget()
+        self.conversation = list(body.conversation)
+        self.tool_results = list(body.tool_results)
+        self.runs = list(body.runs)
+        self.accepted = list(body.accepted)
         self.begun_calls = set(body.begun_calls)
+        self.pending = {pending.call_id: pending for pending in body.pending}
+        self.decisions = dict(body.decisions)
+        self.reductions = {reduction.policy: reduction for reduction in body.reductions}
+        self.sleeps = {(sleep.call_id, sleep.key, sleep.number): sleep.until for sleep in body.sleeps}
+        self.context_tokens, self.context_upto = body.context_tokens, body.context_upto
         self.memory.replace(body.memory)
         self.usage = body.usage
-        self.run = body.run
+        self.run = None if body.run is None else msgspec.structs.replace(body.run)
         self.status = body.status
         self.partial_text = body.partial_text
-        self.sequence = max(self.sequence, metadata.sequence)
         self.run_ids = {run.run_id for run in body.runs} | {task.run_id for task in body.accepted}
         self.run_ids.add(self.run_id)
+
+    def become(self, other: AgentState) -> None:
+        """Take over everything that *other* knows, which is not used afterwards; records nobody kept are dropped."""
+        for name in _KNOWN:
+            setattr(self, name, getattr(other, name))
+        self.memory.replace(other.memory.encoded())
+        self.sequence = max(self.sequence, other.sequence)
+        if self.unsent is not None:
+            self.unsent.clear()
+
+    def found_dead(self) -> None:
+        """The run that was under way when the last record was written is interrupted, for its process is gone."""
         if self.status == "running" and self.run is not None:
             self.status = self.run.status = "interrupted"
-            self.run.error = "the process ended in the middle of the run"
+            self.run.error = DIED
 
-    def _answer(self, call: ToolCall, text: str, at: str) -> None:
-        self.begun_calls.discard(call.id)
-        self.conversation.append(
-            Entry(
-                role="tool",
-                content=text,
-                tool_call_id=call.id,
-                name=call.name,
-                at=at,
+    def _task_accepted(self, record: journal.TaskAccepted) -> None:
+        self.run_ids.add(record.run_id)
+        self.accepted.append(AcceptedTask(run_id=record.run_id, task=record.task, at=record.at))
+
+    def _task_withdrawn(self, record: journal.TaskWithdrawn) -> None:
+        self.accepted[:] = [task for task in self.accepted if task.run_id != record.run_id]
+        self.run_ids.discard(record.run_id)
+
+    def _run_began(self, record: journal.RunBegan) -> None:
+        task = next(task for task in self.accepted if task.run_id == record.run_id)
+        self.accepted.remove(task)
+        self._leave_run(record.at)
+        self.run = RunSummary(run_id=record.run_id, task=task.task, began=record.at)
+        self.status = "running"
+        self.partial_text = ""
+        self._say("user", task.task, record.at)
+
+    def _run_resumed(self, record: journal.RunResumed) -> None:
+        run = self.find_run(record.run_id) or self.run
+        if run is not None:
+            if run is not self.run:
+                # One that others came after: the model is told what it is to go on with.
+                self._leave_run(record.at)
+                self.run = run = msgspec.structs.replace(run)
+                self._say("user", GO_ON.format(task=run.task), record.at)
+            run.status = self.status = "running"
+            run.stop_reason = run.error = run.ended = ""
+        self.partial_text = ""
+
+    def _user_said(self, record: journal.UserSaid) -> None:
+        self._say("user", record.text, record.at)
+
+    def _asked_again(self, record: journal.AskedAgain) -> None:
+        if self.run is not None:
+            self.run.asked_again += 1
+        self._say("user", record.problem, record.at)
+
+    def _model_replied(self, record: journal.ModelReplied) -> None:
+        said, usage = record.message, record.usage
+        if self.run is not None:
+            self.run.loop_count += 1
+            self.run.seconds = max(self.run.seconds, record.seconds)
+            self.run.usage += usage
+            self.run.known_cost += usage.cost or 0.0
+        self.usage += usage
+        # A model that does not tell how much it read is taken to have read what is guessed.
+        unread = self.conversation[self.context_upto :]
+        self.context_tokens = usage.input_tokens or self.context_tokens + sum(map(tokens_of, unread))
+        self.context_upto = len(self.conversation)
+        self.partial_text = ""
+        self._say("assistant", said.content, record.at, tool_calls=said.tool_calls, provider=said.provider)
+
+    def _tools_started(self, record: journal.ToolsStarted) -> None:
+        self.begun_calls.update(record.call_ids)
+
+    def _tools_withdrawn(self, record: journal.ToolsWithdrawn) -> None:
+        self.begun_calls.difference_update(record.call_ids)
+
+    def _tool_finished(self, record: journal.ToolFinished) -> None:
+        call = next((call for call in self.open_calls if call.id == record.call_id), None)
+        if call is None:
+            return
+        self.tool_results.append(
+            ToolOutcome(
+                call_id=call.id,
+                tool=call.name,
+                arguments=call.arguments,
+                output=record.output,
+                ok=record.ok,
+                seconds=record.seconds,
                 run_id=self.run_id,
                 loop=self.loop_count,
+                at=record.at,
             )
+        )
+        self._settle_call(call.id)
+        if not self.unfinished_calls:
+            self._close_open_calls(record.at)
+
+    def _calls_closed(self, record: journal.CallsClosed) -> None:
+        self._close_open_calls(record.at)
+
+    def _person_asked(self, record: journal.PersonAsked) -> None:
+        call = next((call for call in self.open_calls if call.id == record.call_id), None)
+        if call is not None:
+            self.decisions.pop(call.id, None)
+            self.pending[call.id] = Pending(
+                call.id, record.kind, call.name, call.arguments, record.question, record.at
+            )
+
+    def _person_answered(self, record: journal.PersonAnswered) -> None:
+        self.pending.pop(record.call_id, None)
+        self.decisions[record.call_id] = Decision(record.decision, record.text, record.at)
+        if record.decision == "approved":
+            # About a call of unknown outcome it says that it did not happen: it runs as if it never had begun.
+            self.begun_calls.discard(record.call_id)
+
+    def _memory_set(self, record: journal.MemorySet) -> None:
+        self.memory.put(record.key, record.value.copy())
+
+    def _memory_deleted(self, record: journal.MemoryDeleted) -> None:
+        self.memory.put(record.key, None)
+
+    def _context_reduced(self, record: journal.ContextReduced) -> None:
+        self.reductions[record.policy] = Reduction(record.policy, record.upto, record.summary)
+        self.context_tokens = max(0, self.context_tokens - record.saved)
+        self.usage += record.usage
+        if self.run is not None:
+            self.run.usage += record.usage
+            self.run.known_cost += record.usage.cost or 0.0
+
+    def _sleep_began(self, record: journal.SleepBegan) -> None:
+        self.sleeps[record.call_id, record.key, record.number] = record.until
+
+    def _run_ended(self, record: journal.RunEnded) -> None:
+        self.status = record.status
+        self.partial_text = record.partial_text
+        if self.run is None:
+            return
+        self.run.status = record.status
+        self.run.stop_reason = record.stop_reason
+        self.run.error = record.error
+        self.run.ended = record.at
+        self.run.seconds = max(self.run.seconds, record.seconds)
+        self.runs.append(msgspec.structs.replace(self.run))
+
+    def _started_anew(self, _record: journal.StartedAnew) -> None:
+        self._forget()
+        self.memory.replace({})
+
+    def _state_replaced(self, record: journal.StateReplaced) -> None:
+        self.restore(record.body)
+
+    def _leave_run(self, at: str) -> None:
+        """Another run follows. The one it leaves behind is known all the same, also if it died with its process."""
+        self._close_open_calls(at)
+        self.found_dead()
+        if self.run is not None and not self.run.ended:
+            self.runs.append(self.run)
+
+    def _close_open_calls(self, at: str) -> None:
+        """Answer every open call, in the model's order, so that no provider refuses the conversation."""
+        ended = self._outputs_of_this_step()
+        for call in self.open_calls:
+            output = ended[call.id] if call.id in ended else self.word_of(call.id)
+            self._say("tool", output, at, tool_call_id=call.id, name=call.name)
+            self._settle_call(call.id)
+
+    def _settle_call(self, call_id: str) -> None:
+        self.begun_calls.discard(call_id)
+        self.pending.pop(call_id, None)
+        self.decisions.pop(call_id, None)
+        for key in [key for key in self.sleeps if key[0] == call_id]:
+            del self.sleeps[key]
+
+    def _say(self, role: Any, text: str, at: str, **fields: Any) -> None:
+        self.conversation.append(
+            Entry(role=role, content=text, at=at, run_id=self.run_id, loop=self.loop_count, **fields)
         )
 
 
-class StateView:
-    """A read-only view of an agent's state; what it returns are copies, and it follows the agent."""
+_KNOWN = (
+    "accepted",
+    "begun_calls",
+    "context_tokens",
+    "context_upto",
+    "conversation",
+    "decisions",
+    "partial_text",
+    "pending",
+    "reductions",
+    "run",
+    "run_ids",
+    "runs",
+    "sleeps",
+    "status",
+    "tool_results",
+    "usage",
+)
 
-    __slots__ = ("_state",)
 
-    def __init__(self, state: AgentState) -> None:
-        self._state = state
+def _name(kind: type[Record]) -> str:
+    return f"_{kind.__struct_config__.tag}"
 
-    @property
-    def status(self) -> Status:
-        """``idle``, ``running``, ``paused``, ``interrupted``, ``failed`` or ``finished``."""
-        return self._state.status
 
-    @property
-    def conversation(self) -> tuple[Entry, ...]:
-        """Everything said so far, in order."""
-        return tuple(self._state.conversation)
-
-    @property
-    def tool_results(self) -> tuple[ToolOutcome, ...]:
-        """Every tool call that ended, in the order in which they did."""
-        return tuple(self._state.tool_results)
-
-    @property
-    def memory(self) -> dict[str, Any]:
-        """What the agent keeps in its memory."""
-        return self._state.memory.as_dict()
-
-    @property
-    def task(self) -> str:
-        """The task of the current or last run."""
-        return self._state.task
-
-    @property
-    def accepted(self) -> tuple[AcceptedTask, ...]:
-        """Tasks accepted and not yet begun."""
-        return tuple(self._state.accepted)
-
-    @property
-    def runs(self) -> tuple[RunSummary, ...]:
-        """Every run that ended, in order."""
-        return tuple(msgspec.structs.replace(run) for run in self._state.runs)
-
-    @property
-    def run_id(self) -> str:
-        """The current or last run."""
-        return self._state.run_id
-
-    @property
-    def loop_count(self) -> int:
-        """Model calls of the current or last run."""
-        return self._state.loop_count
-
-    @property
-    def usage(self) -> Usage:
-        """What all runs together used."""
-        return self._state.usage
-
-    @property
-    def error(self) -> str:
-        """Why the last run failed or was interrupted, or an empty string."""
-        return self._state.run.error if self._state.run is not None else ""
-
-    @property
-    def partial_text(self) -> str:
-        """What had been streamed of a reply that was cut off, or an empty string."""
-        return self._state.partial_text
-
-    def __repr__(self) -> str:
-        state = self._state
-        return f"<StateView {state.status}, {len(state.conversation)} messages, loop {state.loop_count}>"
+#: What each kind of record does: the method of the name that it has in the journal.
+_FOLD: dict[type[Record], Callable[[AgentState, Any], None]] = {
+    kind: getattr(AgentState, _name(kind)) for kind in get_args(JournalRecord)
+}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from overwinter.agents.events import RunEnded
+from overwinter.agents.events import RunEnded, RunStarted
+from overwinter.agents.results import RunResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -22,12 +23,17 @@ async def stream_events(
 ) -> AsyncGenerator[Event, None]:
     """Yield the events of one run as they happen, and raise what the run raises.
 
+    Without ``run_id`` it is the run that starts next.
+
     Closing the generator early, or cancelling whoever iterates, cancels the run and waits until it is saved.
     """
     queue: asyncio.Queue[Event | None] = asyncio.Queue()
 
     def put(event: Event) -> None:
-        if event.run_id == run_id:
+        nonlocal run_id
+        if not run_id and isinstance(event, RunStarted):
+            run_id = event.run_id
+        if run_id and event.run_id == run_id:
             queue.put_nowait(event)
 
     unwatch = watch(put)
@@ -38,7 +44,10 @@ async def stream_events(
             yield event
             if isinstance(event, RunEnded):
                 break
-        await task
+        result: Any = await task
+        if event is None and isinstance(result, RunResult):
+            # It had ended before, and there was nothing to see of it.
+            yield _ended(result)  # pyright: ignore[reportUnknownArgumentType]
     finally:
         unwatch()
         if not task.done():
@@ -46,3 +55,14 @@ async def stream_events(
             await asyncio.wait([task])
         if not task.cancelled():
             task.exception()  # it was raised above, or nobody is left to raise it to
+
+
+def _ended(result: RunResult[Any]) -> RunEnded:
+    return RunEnded(
+        agent_name=result.agent_name,
+        run_id=result.run_id,
+        loop=result.loop_count,
+        status=result.status,
+        stop_reason=result.stop_reason,
+        result=result,
+    )

@@ -6,23 +6,33 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope
 
+from overwinter.agents.callers import Callers
+
 if TYPE_CHECKING:
     from overwinter.agents.budget import Budget
     from overwinter.agents.loop import Loop
+    from overwinter.agents.recall import KnownRun
     from overwinter.runtime import Reply
 
 __all__ = ["Ticket"]
 
 
 class Ticket:
-    """One run from its acceptance to its end: who waits for it, its limits, and the handle to cut it off."""
+    """One run from its acceptance to its end: who waits for it, its limits, and the handle to cut it off.
+
+    :ivar known: it was asked for before; its task is not taken back when it has to wait.
+    :ivar recalled: where it stands, if in another conversation than the present one.
+    """
 
     __slots__ = (
         "budget",
+        "known",
         "loop",
         "max_loops",
+        "pause_asked",
         "queue",
         "reason",
+        "recalled",
         "reply",
         "resumed",
         "run_id",
@@ -34,7 +44,6 @@ class Ticket:
 
     def __init__(
         self,
-        reply: Reply,
         run_id: str,
         *,
         streams: bool,
@@ -43,8 +52,10 @@ class Ticket:
         budget: Budget | None = None,
         within: tuple[str, ...] = (),
         queue: bool = False,
+        known: bool = False,
+        recalled: KnownRun | None = None,
     ) -> None:
-        self.reply = reply
+        self.reply = Callers()
         self.run_id = run_id
         self.streams = streams
         self.resumed = resumed
@@ -52,10 +63,24 @@ class Ticket:
         self.budget = budget
         self.within = within
         self.queue = queue
+        self.known = known
+        self.recalled = recalled
         self.loop: Loop | None = None
+        self.pause_asked = False
         self.scope = CancelScope()
         self.reason = ""
         self.waiting: list[Reply] = []
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has been at work, over all its resumptions; 0.0 before it begins."""
+        return 0.0 if self.loop is None else self.loop.seconds
+
+    def pause(self) -> None:
+        """Pause the run after its step, or before its first one."""
+        self.pause_asked = True
+        if self.loop is not None:
+            self.loop.pause()
 
     def interrupt(self, reason: str) -> None:
         """Cut the run off, or keep it from beginning; the first reason counts."""

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 from anyio import CapacityLimiter
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from overwinter.agents.models.protocol import ToolCall, ToolSpec
     from overwinter.agents.tool_threads import ThreadCall
-    from overwinter.agents.tools import ToolContext
+    from overwinter.agents.tools import OnUnknown, ToolContext
     from overwinter.runtime.clock import Clock
 
 __all__ = ["Toolbox"]
@@ -60,6 +60,11 @@ class Toolbox:
         return len(self._tools)
 
     @property
+    def tools(self) -> tuple[Tool[..., Any], ...]:
+        """The tools themselves."""
+        return tuple(self._tools.values())
+
+    @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model is shown."""
         return tuple(a_tool.spec for a_tool in self._tools.values())
@@ -71,6 +76,27 @@ class Toolbox:
     def may_repeat(self, name: str) -> bool:
         """Whether a call of unknown outcome may be made again."""
         return name in self._tools and self._tools[name].idempotent
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tools
+
+    def on_unknown(self, name: str, default: OnUnknown) -> OnUnknown:
+        """What becomes of a call of unknown outcome that may not be made again."""
+        return (self._tools[name].on_unknown if name in self._tools else None) or default
+
+    def person_needed(self, call: ToolCall) -> tuple[Literal["approval", "question"], str] | None:
+        """For what *call* has to wait for a person, with the question, if it asks one.
+
+        A call whose arguments are not valid bothers nobody: it will not run.
+        """
+        a_tool = self._tools.get(call.name)
+        if a_tool is None or not (a_tool.requires_approval or a_tool.asks_person):
+            return None
+        try:
+            arguments = a_tool.signature.read(call.arguments)
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        return ("question", str(arguments["question"])) if a_tool.asks_person else ("approval", "")
 
     async def call(
         self, call: ToolCall, context: ToolContext, *, clock: Clock, limiter: CapacityLimiter
@@ -84,11 +110,6 @@ class Toolbox:
         a_tool = self._tools.get(call.name)
         if a_tool is None:
             return False, self._unknown(call.name)
-        if a_tool.requires_approval:
-            return False, (
-                f"Error: tool {call.name!r} needs a person's approval, which cannot be given in this version of "
-                "overwinter. It did not run."
-            )
         try:
             arguments = a_tool.signature.read(call.arguments)
         except (msgspec.MsgspecError, ValueError) as error:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_args,
+    overload,
+)
 
 import msgspec
 
@@ -18,10 +29,13 @@ if TYPE_CHECKING:
 
     from overwinter.agents.memory import Memory
 
-__all__ = ["Tool", "ToolContext", "tool"]
+__all__ = ["OnUnknown", "Tool", "ToolContext", "tool"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: What becomes of a call that had begun, has no result, and may not be repeated.
+OnUnknown: TypeAlias = Literal["tell_model", "raise", "ask"]
 
 _NAME_LIMIT = 64  # what the providers accept
 
@@ -58,6 +72,8 @@ class Tool(Generic[P, R]):
     :ivar parameters: the JSON schema of its arguments, an object.
     :ivar idempotent: it may be repeated when its outcome is unknown.
     :ivar requires_approval: it never runs without a person's word.
+    :ivar asks_person: a call of it is a question to a person, who answers in its place.
+    :ivar on_unknown: what becomes of a call of unknown outcome, or None for the agent's ``on_unknown``.
     :ivar timeout: seconds it may take, or None for the agent's ``tool_timeout``.
     """
 
@@ -69,6 +85,7 @@ class Tool(Generic[P, R]):
         description: str | None = None,
         idempotent: bool = False,
         requires_approval: bool = False,
+        on_unknown: OnUnknown | None = None,
         timeout: float | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
@@ -79,6 +96,8 @@ class Tool(Generic[P, R]):
         )
         self.idempotent = idempotent
         self.requires_approval = requires_approval
+        self.asks_person = False
+        self.on_unknown: OnUnknown | None = _checked_policy(on_unknown, self.name)
         self.timeout = timeout
         self.signature = _signature(function, self.name)
         # What is called decides, not what it wraps: a decorator may make an async function of a sync one.
@@ -111,13 +130,19 @@ class _Description(msgspec.Struct, frozen=True):
     parameters: dict[str, Any]
     idempotent: bool
     requires_approval: bool
+    on_unknown: str | None
 
 
 def describe(a_tool: Tool[..., Any]) -> dict[str, Any]:
     """The description of a tool for config.json: plain data, never the function."""
     return msgspec.structs.asdict(
         _Description(
-            a_tool.name, a_tool.description, a_tool.parameters, a_tool.idempotent, a_tool.requires_approval
+            a_tool.name,
+            a_tool.description,
+            a_tool.parameters,
+            a_tool.idempotent,
+            a_tool.requires_approval,
+            a_tool.on_unknown,
         )
     )
 
@@ -133,6 +158,7 @@ def tool(
     description: str | None = None,
     idempotent: bool = False,
     requires_approval: bool = False,
+    on_unknown: OnUnknown | None = None,
     timeout: float | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 
@@ -145,6 +171,7 @@ def tool(
     description: str | None = None,
     idempotent: bool = False,
     requires_approval: bool = False,
+    on_unknown: OnUnknown | None = None,
     timeout: float | None = None,
 ) -> Tool[P, R] | Callable[[Callable[P, R]], Tool[P, R]]:
     """Make a function a tool; use it bare, ``@tool``, or with settings, ``@tool(idempotent=True)``.
@@ -155,8 +182,10 @@ def tool(
     loop; any other runs in a thread, which a cancelled run leaves behind and cannot stop.
 
     :param idempotent: repeating it does no harm, so a resumed run may repeat it when its outcome is unknown.
-    :param requires_approval: it must not run without a person's approval. There is no way to approve yet, so
-        for now every call of it is refused and the model is told so.
+    :param requires_approval: a call of it runs only when a person has said ``agent.approve()``; until then it waits,
+        and when nothing else is left to do the run pauses, over restarts too.
+    :param on_unknown: what becomes of a call that was cut off and may not be repeated, in the place of the agent's
+        ``on_unknown``: ``"tell_model"``, ``"raise"`` or ``"ask"``.
     :param timeout: seconds, after which the model is told that it timed out.
     :raises ToolDefinitionError: a parameter has no annotation, or one that JSON cannot express.
     """
@@ -168,10 +197,19 @@ def tool(
             description=description,
             idempotent=idempotent,
             requires_approval=requires_approval,
+            on_unknown=on_unknown,
             timeout=timeout,
         )
 
     return make if function is None else make(function)
+
+
+def _checked_policy(policy: OnUnknown | None, name: str) -> OnUnknown | None:
+    if policy is not None and policy not in get_args(OnUnknown):
+        raise ToolDefinitionError(
+            f"on_unknown of tool {name!r} is {policy!r}; give 'tell_model', 'raise', 'ask', or None"
+        )
+    return policy
 
 
 def _without_partial(function: Any) -> Any:

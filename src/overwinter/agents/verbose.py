@@ -54,6 +54,12 @@ def _said(event: Event) -> str:
             return f"loop {event.loop}: {event.usage.output_tokens} tokens{calls}"
         case events.ToolFinished():
             return f"loop {event.loop}: {event.tool} {'ok' if event.ok else _short(event.output)}"
+        case events.PersonAsked():
+            return f"loop {event.loop}: {event.tool} waits for a person ({event.waits_for}, call {event.call_id})"
+        case events.PersonAnswered():
+            return f"loop {event.loop}: a person {event.decision} {event.tool}: {_short(event.text)}"
+        case events.ContextReduced() if event.summary:
+            return f"summed up the conversation, which saves about {event.saved} tokens"
         case events.Saved():
             return f"autosaved {event.path} ({event.bytes} bytes)"
         case events.SaveFailing():

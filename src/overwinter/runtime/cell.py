@@ -62,6 +62,7 @@ class Cell:
         "failures",
         "handled",
         "mailbox",
+        "named",
         "owes_goodbye",
         "pause",
         "restart_log",
@@ -110,6 +111,8 @@ class Cell:
         self.failures = 0
         self.restarts = 0
         self.urgent = False
+        # Whether its name was chosen, and will be the same in another process.
+        self.named = True
         self.owes_goodbye = False
         self._active = False
         self._context = copy_context()

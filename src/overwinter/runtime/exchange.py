@@ -182,6 +182,7 @@ class Exchange:
         self._check_open(parent)
         address = self._address(parent, name, instance)
         cell = Cell(self, address, parent, instance, factory, supervision, self._capacity(instance, capacity))
+        cell.named = name is not None
         self.cells[address.uid] = cell
         self.paths[address.path] = cell
         (self.roots if parent is None else parent.children)[address.uid] = cell

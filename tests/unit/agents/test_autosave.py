@@ -15,7 +15,7 @@ from overwinter.agents.tools import ToolContext, tool
 from overwinter.errors import SaveRejected
 from overwinter.events import Event, Saved
 from overwinter.persistence import storable_name
-from overwinter.testing import ScriptedModel
+from overwinter.testing import FakeClock, ScriptedModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,19 +103,29 @@ async def test_config_json_holds_every_setting(workspace_dir: Path) -> None:
 
 
 async def test_the_configuration_is_saved_at_each_step(workspace_dir: Path) -> None:
-    """A21: config.json is replaced at each loop step."""
+    """A21: config.json is replaced at each loop step, and of steps within a quarter of a second at the last."""
     counts: list[int] = []
+    clock = FakeClock()
+    config_saved = anyio.Event()
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Saved) and event.path == str(agent.config_path):
+            config_saved.set()
 
     async def look(request: object) -> str:
-        if await anyio.Path(agent.config_path).exists():
+        nonlocal config_saved
+        if agent.state.loop_count:
+            await clock.advance(0.25)
+            await config_saved.wait()
+            config_saved = anyio.Event()
             counts.append((await read(agent.config_path))["_autosave_metadata"]["loop_count"])
         return "x"
 
-    agent = Agent(
-        "a", model=ScriptedModel([look] * 4), max_loops=4, autosave=True, durability="sync",
-        workspace_dir=workspace_dir,
-    )  # fmt: skip
-    await agent.run("x")
+    agent = Agent("a", model=ScriptedModel([look] * 4), max_loops=4, autosave=True)
+    async with Runtime(workspace_dir, clock=clock) as runtime:
+        runtime.watch(watch)
+        await runtime.spawn(agent)
+        await agent.run("x")
     assert counts == [1, 2, 3]
 
 

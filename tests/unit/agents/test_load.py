@@ -195,6 +195,13 @@ async def test_a_damaged_state_gives_way_to_the_one_before(workspace_dir: Path) 
     assert [p.name async for p in anyio.Path(first.workspace_dir).glob("*.corrupt-*")]
     await anyio.Path(first.workspace_dir / f"{first.state_path.name}.previous").write_text("{}")
     await path.write_text("{")
+    third = an_agent(workspace_dir)
+    with pytest.warns(CorruptFileSetAside, match="The journal has everything"):
+        await third.load()
+    assert [entry.content for entry in third.state.conversation] == ["1", "one", "2", "two"]
+    await path.write_text("{")
+    async for segment in anyio.Path(first.workspace_dir / "journal").iterdir():
+        await segment.unlink()
     with pytest.raises(CorruptState, match="set aside"):
         await an_agent(workspace_dir).load()
 

@@ -8,6 +8,7 @@ import pytest
 
 from overwinter.agents.models import (
     Message,
+    Model,
     ModelEvent,
     ModelFellBack,
     ModelReply,
@@ -252,6 +253,27 @@ async def test_a_fallback_is_prepared_before_it_is_asked() -> None:
 
     await Asking(ScriptedModel([refused()]), Preparing(["here"])).advancing()
     assert told == ["prepared after 0 requests"]
+
+
+async def test_whoever_counts_hears_of_a_fallback_before_it_is_asked_and_may_forbid_it() -> None:
+    class Forbidden(Exception):
+        pass
+
+    async def forbid(model: Model) -> None:
+        assert model is spare
+        raise Forbidden
+
+    dear, spare = ScriptedModel([refused()]), ScriptedModel(["here"])
+    with pytest.raises(Forbidden):
+        await complete_with_fallbacks(
+            [dear, spare],
+            ModelRequest([Message("user", "?")]),
+            policy=STEADY,
+            clock=FakeClock(),
+            random=random.Random(1),
+            before_fallback=forbid,
+        )
+    assert (len(dear.requests), len(spare.requests)) == (1, 0)
 
 
 def test_at_least_one_attempt_is_made() -> None:

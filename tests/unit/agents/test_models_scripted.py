@@ -137,9 +137,10 @@ async def test_a_model_at_a_gate_can_be_cancelled() -> None:
 async def test_requests_are_kept_as_they_were() -> None:
     """M25"""
     model = ScriptedModel(["one"], loop=True)
-    request = asking("hello")
+    messages = [Message("user", "hello")]
+    request = ModelRequest(messages=messages)
     await model.complete(request)
-    request.messages.append(Message("assistant", "one"))
+    messages.append(Message("assistant", "one"))
     await model.complete(request)
     assert [len(kept.messages) for kept in model.requests] == [1, 2]
 

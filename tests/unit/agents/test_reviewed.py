@@ -165,22 +165,26 @@ async def test_a_recorded_result_is_never_asked_for_again(workspace_dir: Path, t
 async def test_in_sync_a_start_and_what_a_resume_finished_are_on_disk_before_the_next_step(
     workspace_dir: Path,
 ) -> None:
-    seen: list[list[str]] = []
-    paid: list[dict[str, Any]] = []
+    async def logged() -> list[dict[str, Any]]:
+        (log,) = [path async for path in anyio.Path(workspace_dir / ".runtimes").glob("*/*.jsonl")]
+        return [json.loads(line)["line"]["record"] for line in (await log.read_text()).splitlines()]
+
+    seen: list[str] = []
+    paid: list[list[str]] = []
 
     @tool
     async def pay() -> str:
-        paid.append(await read(agent.state_path))
+        paid.append((await logged())[-1]["call_ids"])
         return "paid"
 
     async def look(request: object) -> str:
-        seen.append([outcome["output"] for outcome in (await read(agent.state_path))["tool_results"]])
+        seen.append((await logged())[-1]["output"])
         return "done"
 
     agent = an_agent(workspace_dir, call("pay"), look, tools=[pay], durability="sync")
     await agent.run("pay")
-    assert paid[0]["begun_calls"] == ["call_1"]
-    assert seen == [["paid"]]
+    assert paid == [["call_1"]]
+    assert seen == ["paid"]
 
 
 async def test_an_answer_that_was_recorded_is_not_bought_again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from overwinter.agents.models.price import Price
 from overwinter.agents.models.protocol import (
     Message,
     Model,
@@ -36,6 +37,7 @@ __all__ = [
     "ModelReply",
     "ModelRequest",
     "ModelRetried",
+    "Price",
     "RetryPolicy",
     "Role",
     "ScriptGate",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from overwinter.agents.models.litellm_errors import BrokenOff, model_error
 from overwinter.agents.models.litellm_library import library, without_logging
 from overwinter.agents.models.litellm_reply import StreamedReply, reply_from
 from overwinter.agents.models.litellm_request import settings_for
+from overwinter.agents.models.price import Price, price_from_args
 from overwinter.agents.models.side_loop import Relay, SideLoopStopped
 from overwinter.errors import ModelError
 
@@ -29,17 +32,27 @@ class LiteLLMModel:
     """The model that litellm knows as ``name``: ``gpt-4o-mini``, ``anthropic/...``, ``ollama/llama3.2``.
 
     ``timeout`` is in seconds, for the answer or, of a stream, for its next piece. ``args`` are settings of
-    this model alone (``api_key``, ``api_base``, ``top_p``, ...); those of a request win over them.
+    this model alone (``api_key``, ``api_base``, ``top_p``, ...); those of a request win over them. ``price`` is for
+    models that litellm does not know, or for a price of your own; it is what a reply costs then.
 
     litellm runs on an event loop in a thread of its own, shared by all models and all event loops of the
     process; ``aclose_litellm`` ends it. Objects in ``args`` that belong to another loop do not work there.
     """
 
-    def __init__(self, name: str, *, timeout: float = 600.0, args: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        timeout: float = 600.0,
+        args: Mapping[str, Any] | None = None,
+        price: Price | None = None,
+    ) -> None:
         self._name = name
         self._timeout = timeout
         self._args = dict(args or {})
         self._provider = ""
+        self._given_price = price or price_from_args(self._args)
+        self._known_price: Price | None = None
 
     def __repr__(self) -> str:
         return f"LiteLLMModel({self._name!r})"
@@ -53,6 +66,11 @@ class LiteLLMModel:
     def provider(self) -> str:
         """The provider, as litellm calls it (``openai``); before ``prepare`` the first part of the name."""
         return self._provider or self._name.partition("/")[0]
+
+    @property
+    def price(self) -> Price | None:
+        """The price given, or what litellm's own list says; the list is there after ``prepare``."""
+        return self._given_price or self._known_price
 
     async def prepare(self) -> None:
         """Import litellm, in a thread and once per process; the first time takes seconds.
@@ -86,11 +104,12 @@ class LiteLLMModel:
                 relay.close()
         if relay is not None and relay.error is not None:
             raise relay.error
-        return reply
+        return self._priced(reply)
 
     async def _learn(self) -> None:
         with contextlib.suppress(Exception):  # a name that litellm does not know is told of when it is asked
-            self._provider = library.module.get_llm_provider(model=self._name)[1]
+            model, self._provider, *_ = library.module.get_llm_provider(model=self._name)
+            self._known_price = _listed_price(library.module.model_cost, self._name, self._provider, model)
 
     async def _complete(
         self, request: ModelRequest, args: dict[str, Any], relay: Relay[str] | None
@@ -152,6 +171,12 @@ class LiteLLMModel:
             taken_ids=_ids(request),
         )
 
+    def _priced(self, reply: ModelReply) -> ModelReply:
+        if self._given_price is None or not reply.usage.total_tokens:
+            return reply
+        usage = msgspec.structs.replace(reply.usage, cost=self._given_price.of(reply.usage))
+        return msgspec.structs.replace(reply, usage=usage)
+
 
 def _ids(request: ModelRequest) -> set[str]:
     return {call.id for message in request.messages for call in message.tool_calls}
@@ -169,6 +194,18 @@ def _cost(response: Any, name: str, litellm: Any) -> float | None:
         cost: float | None = litellm.completion_cost(completion_response=response, model=name)
         return cost
     return None
+
+
+def _listed_price(
+    listed: Mapping[str, Mapping[str, Any]], name: str, provider: str, model: str
+) -> Price | None:
+    """The price in litellm's list. Its own look-up may ask a server, and this must not."""
+    for key in (name, f"{provider}/{model}", model):
+        price = price_from_args(listed.get(key, {}))
+        if price is not None:
+            return price
+    # Whatever runs there, litellm says that its replies cost nothing.
+    return Price() if provider in ("ollama", "ollama_chat") else None
 
 
 async def _close(stream: Any) -> None:

@@ -9,6 +9,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from overwinter.agents.models.planning import next_message
+from overwinter.agents.models.price import Price
 from overwinter.agents.models.protocol import ModelReply, Usage
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class OfflineModel:
     def name(self) -> str:
         """``offline``."""
         return "offline"
+
+    @property
+    def price(self) -> Price:
+        """Nothing."""
+        return Price()
 
     async def prepare(self) -> None:
         """Nothing needs to be loaded."""

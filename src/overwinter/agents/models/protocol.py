@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -53,12 +54,13 @@ class ToolSpec(Struct, frozen=True):
 class ModelRequest(Struct):
     """One call of a model.
 
+    ``messages`` may be a view of the agent's conversation, which nobody can change through it; ``list(...)`` copies it.
     ``output_schema`` is ``{"name": ..., "schema": {...}}``, the shape the text of the reply is to have; a
     model that cannot be held to a schema ignores it. ``args`` are settings for the provider (``api_key``,
     ``api_base``, ``top_p``, ...) with every secret revealed: a request is never stored and never logged.
     """
 
-    messages: list[Message]
+    messages: Sequence[Message]
     tools: tuple[ToolSpec, ...] = ()
     temperature: float | None = None
     max_tokens: int | None = None
@@ -118,7 +120,11 @@ class ModelReply(Struct):
 
 @runtime_checkable
 class Model(Protocol):
-    """Anything that can be asked for a reply; implement these three and pass it as ``Agent(model=...)``."""
+    """Anything that can be asked for a reply; implement these three and pass it as ``Agent(model=...)``.
+
+    It may also have a ``price``, a :class:`Price`: budgets of money need one to reserve a call, and a reply whose usage
+    tells no cost is priced by it. ``None``, and no such attribute, say that nobody knows it.
+    """
 
     @property
     def name(self) -> str:

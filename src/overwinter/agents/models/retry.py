@@ -10,13 +10,20 @@ from overwinter.errors import ConfigurationError, ModelError, ModelUnavailable
 from overwinter.runtime.supervision import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from random import Random
 
     from overwinter.agents.models.protocol import Model, ModelReply, ModelRequest
     from overwinter.runtime.clock import Clock
 
-__all__ = ["ModelEvent", "ModelFellBack", "ModelRetried", "RetryPolicy", "complete_with_fallbacks"]
+__all__ = [
+    "ModelEvent",
+    "ModelFellBack",
+    "ModelRetried",
+    "RetryPolicy",
+    "complete_with_fallbacks",
+    "request_for",
+]
 
 # What any provider understands alike. All else in a request's args, above all keys and addresses, was meant
 # for the provider of the first model and must not travel to another.
@@ -105,11 +112,13 @@ async def complete_with_fallbacks(
     random: Random,
     on_text: Callable[[str], None] | None = None,
     on_event: Callable[[ModelEvent], None] | None = None,
+    before_fallback: Callable[[Model], Awaitable[None]] | None = None,
 ) -> ModelReply:
     """Ask the first of ``models``, again as ``policy`` says, then the next, until one replies.
 
     Each retry and each fallback is told to ``on_event`` before it happens; text handed to ``on_text`` since
-    the attempt began is void then. A model of another provider than the first gets only such
+    the attempt began is void then. ``before_fallback`` is awaited before a fallback is asked; what it raises ends
+    all. A model of another provider than the first gets only such
     ``request.args`` as every provider understands: keys and addresses stay with the first.
     Raises ``ModelUnavailable``, chained from the last error and naming every model with its error.
     Cancelling it ends the call or the pause in progress; nothing is handed over afterwards.
@@ -117,6 +126,8 @@ async def complete_with_fallbacks(
     failures: list[tuple[str, ModelError]] = []
     for position, model in enumerate(models):
         attempts = _Attempts(model, policy, clock, random, on_text, on_event)
+        if position and before_fallback is not None:
+            await before_fallback(model)
         try:
             return await attempts.run(request, models[0])
         except ModelError as error:
@@ -169,7 +180,7 @@ class _Attempts:
         try:
             await self._model.prepare()
             on_text = None if self._on_text is None else self._hand_over
-            return await self._model.complete(_request_for(self._model, first, request), on_text=on_text)
+            return await self._model.complete(request_for(self._model, first, request), on_text=on_text)
         except (ConnectionError, TimeoutError) as error:
             said = str(error) or type(error).__name__
             raise ModelError(f"{name}: {said}", model=name, retryable=True) from error
@@ -180,7 +191,8 @@ class _Attempts:
             self._on_text(text)
 
 
-def _request_for(model: Model, first: Model, request: ModelRequest) -> ModelRequest:
+def request_for(model: Model, first: Model, request: ModelRequest) -> ModelRequest:
+    """*request*, which was made for *first*, as *model* may see it: another provider gets no keys and addresses."""
     if model is first or not request.args or _provider(model) == _provider(first):
         return request
     portable: dict[str, Any] = {name: value for name, value in request.args.items() if name in _PORTABLE_ARGS}

@@ -11,7 +11,9 @@ import msgspec
 from anyio import Event
 from anyio.lowlevel import checkpoint
 
+from overwinter.agents.models.price import Price
 from overwinter.agents.models.protocol import Message, ModelReply, ModelRequest, ToolCall, Usage
+from overwinter.agents.request_view import MessageView
 from overwinter.errors import ModelError
 
 if TYPE_CHECKING:
@@ -68,7 +70,8 @@ class ScriptedModel:
 
     When the replies are used up it raises ``ModelError``, unless ``loop=True``: then the last is repeated.
     Calls are numbered ``call_1``, ``call_2``, ... beyond any in the request's conversation. Tokens are words;
-    each reply costs ``cost`` US dollars. With ``on_text`` texts are streamed word by word.
+    each reply costs ``cost`` US dollars, or, with a ``price``, what its tokens do. With ``cost=None`` and no ``price``
+    nobody knows what it costs. With ``on_text`` texts are streamed word by word.
     Cancelling ``complete`` ends it at the next word or gate; the reply counts as given.
     """
 
@@ -79,12 +82,13 @@ class ScriptedModel:
         name: str = "scripted",
         loop: bool = False,
         cost: float | None = 0.0,
+        price: Price | None = None,
     ) -> None:
         self._script: list[ScriptedReply]
         self._script = [replies] if isinstance(replies, str) or callable(replies) else [*replies]
         self._name = name
         self._loop = loop
-        self._cost = cost
+        self._price = Price(call=cost) if price is None and cost is not None else price
         self._calls_made = 0
         self.requests: list[ModelRequest] = []
 
@@ -102,6 +106,11 @@ class ScriptedModel:
     def name(self) -> str:
         """The name given to the constructor."""
         return self._name
+
+    @property
+    def price(self) -> Price | None:
+        """What it costs, or ``None`` where nobody knows."""
+        return self._price
 
     @property
     def remaining(self) -> int:
@@ -128,7 +137,7 @@ class ScriptedModel:
         message = await self._perform(script, request, on_text)
         return ModelReply(
             message=message,
-            usage=_usage(request, message, self._cost),
+            usage=_usage(request, message, self._price),
             model=self._name,
             finish_reason="tool_calls" if message.tool_calls else "stop",
         )
@@ -197,7 +206,9 @@ def _words(text: str) -> list[str]:
 
 
 def _as_it_is_now(request: ModelRequest) -> ModelRequest:
-    return msgspec.structs.replace(request, messages=list(request.messages), args=dict(request.args))
+    # A view stays as it is; only a list of the caller's own has to be copied.
+    messages = request.messages if isinstance(request.messages, MessageView) else list(request.messages)
+    return msgspec.structs.replace(request, messages=messages, args=dict(request.args))
 
 
 def _call_numbers(request: ModelRequest) -> Iterator[int]:
@@ -207,11 +218,11 @@ def _call_numbers(request: ModelRequest) -> Iterator[int]:
                 yield int(numbered[1])
 
 
-def _usage(request: ModelRequest, message: Message, cost: float | None) -> Usage:
-    return Usage(
+def _usage(request: ModelRequest, message: Message, price: Price | None) -> Usage:
+    usage = Usage(
         input_tokens=sum(len(message.content.split()) for message in request.messages),
         output_tokens=len(message.content.split())
         + sum(len(call.arguments.split()) for call in message.tool_calls),
-        cost=cost,
         calls=1,
     )
+    return usage if price is None else msgspec.structs.replace(usage, cost=price.of(usage))

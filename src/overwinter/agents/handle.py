@@ -1,0 +1,172 @@
+"""What every holder of an agent can do with it, whatever its runs are like."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
+
+from anyio import to_thread
+
+from overwinter.agents.commands import AgentMessage, CancelRun, LoadState, PauseRun, SaveNow
+from overwinter.agents.state_view import StateView
+from overwinter.errors import ActorStopped, RunInterrupted, StateNotFound
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    from overwinter.agents.membership import Membership
+    from overwinter.agents.memory import Memory
+    from overwinter.agents.profile import Profile
+    from overwinter.agents.records import Status
+    from overwinter.agents.residence import Home, Residence
+    from overwinter.agents.runtime import Runtime
+    from overwinter.agents.state import AgentState
+    from overwinter.runtime import ActorRef
+
+__all__ = ["AgentHandle"]
+
+OutputT = TypeVar("OutputT")
+
+
+class AgentHandle(Generic[OutputT]):
+    """An agent's names, its files, what it knows, and what stops, saves and loads it."""
+
+    _profile: Profile[OutputT]
+    _state: AgentState
+    _member: Membership
+    _residence: Residence
+
+    @property
+    def agent_name(self) -> str:
+        """The name it was given."""
+        return self._profile.name
+
+    @property
+    def agent_id(self) -> str:
+        """Its id, a UUID: the same for the same name and session in every process."""
+        return self._profile.agent_id
+
+    @property
+    def session(self) -> str:
+        """The session it was given, or an empty string."""
+        return self._profile.settings.session
+
+    @property
+    def agent_description(self) -> str:
+        """What it is for."""
+        return self._profile.settings.agent_description
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model it asks first."""
+        return self._profile.settings.model_name
+
+    @property
+    def workspace_dir(self) -> Path:
+        """The agent's own folder. It is there once something was saved."""
+        return self._member.folder.path
+
+    @property
+    def config_path(self) -> Path:
+        """Where its configuration is saved."""
+        return self._member.folder.config_path
+
+    @property
+    def state_path(self) -> Path:
+        """Where its state is saved: ``{agent_name}_state.json`` in its folder."""
+        return self._member.folder.state_path
+
+    @property
+    def status(self) -> Status | Literal["storage"]:
+        """``idle``, ``running``, ``paused``, ``interrupted``, ``failed`` or ``finished``.
+
+        It is ``storage`` while its run waits for a disk that fails; the run goes on when the disk does.
+        """
+        return "storage" if self._member.waits_for_disk else self._state.status
+
+    @property
+    def state(self) -> StateView:
+        """What it knows, to read: conversation, tool results, memory, runs, usage."""
+        return StateView(self._state)
+
+    @property
+    def memory(self) -> Memory:
+        """Facts it keeps between runs; saved with its state."""
+        return self._state.memory
+
+    async def save(self) -> Path:
+        """Save configuration and state now and return the path of the state file.
+
+        :raises SaveError: it could not be saved; what was saved before is intact.
+        :raises AgentInUse: another process, or another runtime of this one, holds the agent.
+
+        Cancelling it leaves the old file or the new one, whole.
+        """
+        async with self._residence.at_home() as home:
+            return cast("Path", await self._ask(home, SaveNow()))
+
+    async def load(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Take over everything that was saved: conversation, tool results, memory, task, usage, loop count, status.
+
+        The constructor's settings stay; those it left open are taken from the file, and what differs is logged.
+
+        :param path: another state file than the agent's own.
+        :raises StateNotFound: there is none.
+        :raises CorruptState: it is damaged, and so is its previous generation.
+        :raises SchemaTooNew: a later overwinter wrote it.
+        :raises AgentError: the agent is at work.
+        """
+        # Looked for first, because a claim would create the folder of an agent that never was.
+        if self._residence.vacant and not await to_thread.run_sync(self._member.has_state, path):
+            raise StateNotFound(
+                f"there is no saved state at {path or self.state_path}; run the agent with autosave=True, or call "
+                "save() first"
+            )
+        with self._member.loading(own=path is None) if self._residence.vacant else nullcontext():
+            async with self._residence.at_home() as home:
+                await self._ask(home, LoadState("" if path is None else str(path)))
+
+    async def pause(self) -> None:
+        """Pause the run under way after its step; its ``run`` returns with status ``paused``."""
+        async with self._residence.at_home() as home:
+            await self._ask(home, PauseRun())
+
+    async def cancel(self) -> None:
+        """Give up the run under way, or the one that is paused; returns when that is saved.
+
+        Whoever waits for the run gets ``RunInterrupted``.
+        """
+        async with self._residence.at_home() as home:
+            await self._ask(home, CancelRun())
+
+    async def join(self, runtime: Runtime, *, to_be_loaded: bool = False) -> ActorRef[AgentMessage]:
+        """Make *runtime* the home and load what the model needs: what ``runtime.spawn(agent)`` calls.
+
+        :param to_be_loaded: :meth:`load` comes next, and what was saved is read for it at once.
+        """
+        await self._profile.models[0].prepare()
+        with self._member.to_be_loaded() if to_be_loaded else nullcontext():
+            return await self._residence.settle(runtime)
+
+    def leave(self, runtime: Runtime) -> None:
+        """*runtime* is no home any more; what a runtime says when it closes."""
+        self._residence.leave(runtime)
+
+    def reference_on(self, runtime: Runtime) -> ActorRef[AgentMessage] | None:
+        """The reference of the agent's actor, if it was spawned on *runtime* and lives there still."""
+        home = self._residence.spawned
+        return home.ref if home is not None and home.runtime is runtime else None
+
+    async def _load_if_fresh(self) -> None:
+        """Load what was saved, unless something was asked of this object already, or loaded."""
+        if self._state.run is None and not self._state.accepted:
+            await self.load()
+
+    async def _ask(self, home: Home, message: AgentMessage) -> Any:
+        try:
+            return await home.ref.ask(message)
+        except ActorStopped as error:
+            raise RunInterrupted(
+                f"agent {self.agent_name!r} was stopped before it answered; its files hold what was saved before"
+            ) from error

@@ -1,0 +1,57 @@
+"""How the changes of an agent's memory get into its journal, from whichever thread they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from overwinter.agents.journal_records import MemoryDeleted, MemorySet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import msgspec
+
+    from overwinter.agents.state import AgentState
+
+__all__ = ["Remembering"]
+
+
+class Remembering:
+    """Has each change of one agent's memory recorded, in the order of the changes, on the loop where it lives.
+
+    :param now: the time, ISO 8601 in UTC.
+    :ivar loop: the event loop on which the agent lives, or lived last; a tool's thread may outlast its stay there.
+    """
+
+    def __init__(self, state: AgentState, now: Callable[[], str]) -> None:
+        self._state = state
+        self._now = now
+        self._waiting: deque[MemorySet | MemoryDeleted] = deque()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        state.memory.watch(self._changed)
+
+    def _changed(self, key: str, value: msgspec.Raw | None) -> None:
+        at = self._now()
+        record = MemoryDeleted(at=at, key=key) if value is None else MemorySet(at=at, key=key, value=value)
+        # In the order of the changes, also where the loop makes one before it has heard of a thread's.
+        self._waiting.append(record)
+        loop = self.loop
+        if loop is not None and _running_loop() is not loop:
+            with suppress(RuntimeError):  # the loop is closed, and nobody keeps records any more
+                loop.call_soon_threadsafe(self._hand_on)
+                return
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        while self._waiting:
+            self._state.hand_on(self._waiting.popleft())
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
