@@ -41,10 +41,12 @@ def environment(workspace: Path, *settings: dict[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def started(name: str, env: dict[str, str], *options: str) -> Iterator[subprocess.Popen[str]]:
+def started(
+    name: str, env: dict[str, str], *options: str, words: tuple[str, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
     """An example as a process, which is gone when the block is."""
     with subprocess.Popen(
-        [sys.executable, *options, EXAMPLES / f"{name}.py"],
+        [sys.executable, *options, EXAMPLES / f"{name}.py", *words],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -57,9 +59,9 @@ def started(name: str, env: dict[str, str], *options: str) -> Iterator[subproces
             process.kill()
 
 
-def run(name: str, env: dict[str, str]) -> str:
+def run(name: str, env: dict[str, str], *words: str) -> str:
     """Run an example to its good end, with warnings as errors, silent but for what it prints."""
-    with started(name, env, "-W", "error") as process:
+    with started(name, env, "-W", "error", words=words) as process:
         out, err = process.communicate(timeout=LONGEST)
     assert (process.returncode, err) == (0, "")
     return out
@@ -99,7 +101,7 @@ def server() -> Iterator[OpenAIServer]:
 
 def test_every_example_says_how_to_run_it_and_can_be_read_in_a_sitting() -> None:
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"autosave", "recovery", "swarm", "counter_actor", "service"}
+    assert names == {"approval", "autosave", "recovery", "swarm", "counter_actor", "service"}
     for name in names:
         source = (EXAMPLES / f"{name}.py").read_text("utf-8")
         assert len(source.splitlines()) < 120, name
@@ -176,6 +178,24 @@ def test_a_signal_saves_every_scout_of_the_swarm(
     for name, state in saved.items():
         assert state["status"] == "interrupted"
         assert state["conversation"][0]["content"].endswith(name.removeprefix("scout-"))
+
+
+@pytest.mark.parametrize("said", [("yes",), ("no", "never sent back")])
+def test_a_refund_waits_for_a_person_over_processes_and_happens_once(
+    workspace: Path, said: tuple[str, ...]
+) -> None:
+    env = environment(workspace, SCRIPTED)
+    for _ in range(2):
+        assert "waits for a person" in run("approval", env)
+    for words in (said, ()):
+        assert run("approval", env, *words) == "That is settled.\n"
+    (folder,) = workspace.glob("agents/*")
+    paid = folder / "refunds.txt"
+    assert (paid.read_text("utf-8").split() if paid.exists() else []) == (
+        ["call_1", "A-17", "49"] if said == ("yes",) else []
+    )
+    (answer,) = [entry for entry in states(workspace)["refunds"]["conversation"] if entry["role"] == "tool"]
+    assert said[-1] in answer["content"] or said == ("yes",)
 
 
 def test_the_counter_counts_on_in_the_next_run(workspace: Path) -> None:

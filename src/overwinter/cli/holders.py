@@ -41,11 +41,12 @@ class Holders:
             lease = read_lease(folder.lease_path, FILES)
         except OSError:
             return None
-        if lease is None or lease.released or not self._lives(lease.runtime_id):
+        if lease is None or lease.released or not self.lives(lease.runtime_id):
             return None
         return Holder(lease.pid, lease.host, lease.runtime_id)
 
-    def _lives(self, runtime_id: str) -> bool:
+    def lives(self, runtime_id: str) -> bool:
+        """Whether the runtime is alive, as far as can be found out. Blocking."""
         if runtime_id not in self._alive:
             self._alive[runtime_id] = self._probe(runtime_id)
         return self._alive[runtime_id]

@@ -8,18 +8,36 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from overwinter._version import __version__
 from overwinter.agents.records import StateBody
+from overwinter.agents.restore import fold
+from overwinter.agents.state import AgentState
 from overwinter.cli.holders import Holder, Holders
+from overwinter.cli.notices import notices
 from overwinter.cli.refusal import Refusal, os_reason
 from overwinter.errors import PersistenceError
 from overwinter.persistence import AgentFolder, Identity, Metadata, Workspace, read_document
+from overwinter.persistence.document import SCHEMA_VERSION
+from overwinter.persistence.journal import read_journal
+from overwinter.persistence.replay import replay_dead_runtimes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Inspected", "inspect_workspace", "open_workspace"]
+__all__ = [
+    "Inspected",
+    "agent_folders",
+    "bring_in_logs",
+    "inspect_agent",
+    "inspect_workspace",
+    "open_workspace",
+]
 
 _STATE_SUFFIX = "_state.json"
+
+
+class _Timed(Struct):
+    at: str = ""
 
 
 class Inspected(Struct, kw_only=True):
@@ -31,7 +49,16 @@ class Inspected(Struct, kw_only=True):
     state: tuple[Metadata, StateBody] | None = None
     state_path: Path | None = None
     state_bytes: int | None = None
+    last_record: str = ""
+    incarnation: str = ""
     problems: list[str] = []
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The agent's settings, as config.json or else the state file has them."""
+        if self.config is not None:
+            return {name: value for name, value in self.config[1].items() if name != "loop_count"}
+        return self.state[1].agent if self.state is not None else {}
 
     @property
     def metadata(self) -> Metadata | None:
@@ -69,13 +96,42 @@ def open_workspace(chosen: str | None) -> Workspace:
     return workspace
 
 
-def inspect_workspace(workspace: Workspace) -> list[Inspected]:
-    """Every agent of the workspace, by the name of its folder. Blocking."""
+def inspect_workspace(
+    workspace: Workspace, note: Callable[[str], object] = lambda _: None, *, bring_in: bool = True
+) -> list[Inspected]:
+    """Every agent of the workspace, by the name of its folder. Blocking.
+
+    What dead runtimes left in their logs is brought into the journals first, as anybody's opening would; *note* is told
+    what could not be, or was damaged.
+
+    :param bring_in: whether it is; if not, what they logged in their last second is not told of.
+    """
+    if bring_in:
+        bring_in_logs(workspace, note)
     holders = Holders(workspace)
-    return [_inspect(path, holders) for path in _agent_folders(workspace)]
+    return [_inspect(path, holders) for path in agent_folders(workspace)]
 
 
-def _agent_folders(workspace: Workspace) -> Iterator[Path]:
+def bring_in_logs(workspace: Workspace, note: Callable[[str], object]) -> bool:
+    """Move what dead runtimes left in their logs to the journals it belongs to; false where that was not possible.
+
+    *note* is told what was damaged, or stays where it is. Blocking.
+    """
+    with notices(note):
+        try:
+            # Where there is none the mutex is not needed, which a folder that may only be read would not give.
+            if any(workspace.runtimes_dir.iterdir()):
+                replay_dead_runtimes(workspace)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except (PersistenceError, OSError) as error:
+            note(f"what a dead process left in its log could not be brought in: {error}")
+            return False
+    return True
+
+
+def agent_folders(workspace: Workspace) -> Iterator[Path]:
+    """The folders in which something of an agent stands, by name."""
     try:
         entries = sorted(workspace.agents_dir.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -94,6 +150,11 @@ def _is_readable(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def inspect_agent(path: Path, workspace: Workspace) -> Inspected:
+    """One agent, by its folder. Blocking."""
+    return _inspect(path, Holders(workspace))
 
 
 def _inspect(path: Path, holders: Holders) -> Inspected:
@@ -119,6 +180,7 @@ def _read_identity(seen: Inspected) -> None:
         seen.problems.append(f"{seen.folder.identity_path.name} is damaged: {error}")
         return
     seen.folder = AgentFolder(seen.folder.path, identity.agent_name, identity.agent_id, identity.session)
+    seen.incarnation = identity.incarnation
 
 
 def _read_config(seen: Inspected) -> None:
@@ -133,20 +195,85 @@ def _read_config(seen: Inspected) -> None:
 
 
 def _read_state(seen: Inspected) -> None:
-    """The state, or where that is damaged its previous generation."""
+    """The state, or where that is damaged its previous generation; and what the journal has beyond it."""
+    state = AgentState()
+    metadata: Metadata | None = None
+    agent: dict[str, Any] = {}
     path = _state_path(seen.folder)
     for candidate in (path, path.with_name(f"{path.name}.previous")):
         data = _read(seen, candidate)
         if data is None:
             continue
         try:
-            metadata, body = read_document(data, candidate.name, checksum_required=True)
-            seen.state = metadata, msgspec.convert(body, StateBody)
+            metadata, members = read_document(data, candidate.name, checksum_required=True)
+            body = msgspec.convert(members, StateBody)
         except (PersistenceError, msgspec.ValidationError, RecursionError) as error:
             seen.problems.append(_told(candidate, error))
+            metadata = None
             continue
+        state.restore(body)
+        state.sequence, agent = metadata.sequence, body.agent
         seen.state_path, seen.state_bytes = candidate, len(data)
-        return
+        break
+    if _read_journal(seen, state, anew=metadata is None) or metadata is not None:
+        # Encoded and read back: the memory's values are encoded already.
+        body = msgspec.json.decode(msgspec.json.encode(state.body()), type=StateBody)
+        body.agent = agent
+        seen.state = _metadata_of(seen, state, metadata), body
+
+
+def _read_journal(seen: Inspected, state: AgentState, *, anew: bool) -> bool:
+    """Fold in what the journal has beyond the state, up to where it is damaged; whether that was anything."""
+    journal = seen.folder.journal_dir
+    try:
+        reading = read_journal(journal, after=state.sequence, allow_gaps=True)
+        lines = reading.lines
+        if reading.gaps:
+            first = reading.gaps[0]
+            seen.problems.append(
+                f"the journal is damaged: {first.path.name}, line {first.line}, after record {first.after}"
+            )
+            lines = [line for line in lines if line.sequence <= first.after]
+        if anew and lines and lines[0].sequence > 1 and not lines[0].base:
+            return False
+        fold(state, lines, journal)
+    except (PersistenceError, OSError) as error:
+        seen.problems.append(str(error))
+        return False
+    if lines:
+        seen.last_record = _time_of(lines[-1].record)
+    return bool(lines)
+
+
+def _time_of(record: bytes) -> str:
+    try:
+        return msgspec.json.decode(record, type=_Timed).at
+    except msgspec.MsgspecError:
+        return ""
+
+
+def _metadata_of(seen: Inspected, state: AgentState, metadata: Metadata | None) -> Metadata:
+    """What the document says of itself, brought up to the last record."""
+    if metadata is None:
+        metadata = Metadata(
+            timestamp="",
+            loop_count=0,
+            agent_id=seen.folder.agent_id,
+            agent_name=seen.folder.name,
+            run_id="",
+            status="idle",
+            sequence=0,
+            schema_version=SCHEMA_VERSION,
+            overwinter_version=__version__,
+        )
+    return msgspec.structs.replace(
+        metadata,
+        timestamp=max(metadata.timestamp, seen.last_record),
+        loop_count=state.loop_count,
+        run_id=state.run_id,
+        status=state.status,
+        sequence=state.sequence,
+    )
 
 
 def _told(path: Path, error: Exception) -> str:

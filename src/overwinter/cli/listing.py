@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from overwinter.cli.inspection import inspect_workspace, open_workspace
-from overwinter.cli.rendering import ago, console, plural, say, size, styled_status, visible
+from overwinter.cli.rendering import ago, console, plural, say, size, styled_status, visible, warn
 from overwinter.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def list_agents(chosen: str | None, *, as_data: bool) -> None:
     :raises Refusal: there is no workspace.
     """
     workspace = open_workspace(chosen)
-    found = inspect_workspace(workspace)
+    found = inspect_workspace(workspace, warn)
     if as_data:
         document = {"workspace": str(workspace.root), "agents": [summarised(one) for one in found]}
         console().file.write(as_json(document))

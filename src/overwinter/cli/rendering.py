@@ -20,6 +20,7 @@ __all__ = [
     "size",
     "styled_status",
     "visible",
+    "warn",
 ]
 
 # Controls but newline and tab, and what changes the direction or the place of the text around it.
@@ -62,6 +63,12 @@ def complain(message: str) -> None:
     """Print an error."""
     to = console(stderr=True)
     say(to, Text.assemble(("error: ", "bold red"), visible(message, lines=False)))
+
+
+def warn(message: str) -> None:
+    """Print something that a person should know of, and that ends nothing."""
+    to = console(stderr=True)
+    say(to, Text.assemble(("note: ", "bold yellow"), visible(message, lines=False)))
 
 
 def visible(text: str, *, lines: bool = True) -> str:

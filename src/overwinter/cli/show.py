@@ -9,10 +9,22 @@ import msgspec
 from rich.text import Text
 
 from overwinter.agents.profile import Settings
+from overwinter.cli.finding import find_agent
 from overwinter.cli.inspection import inspect_workspace, open_workspace
 from overwinter.cli.listing import as_json, summarised
-from overwinter.cli.refusal import Refusal
-from overwinter.cli.rendering import ago, console, money, number, plural, say, size, styled_status, visible
+from overwinter.cli.people import question_of
+from overwinter.cli.rendering import (
+    ago,
+    console,
+    money,
+    number,
+    plural,
+    say,
+    size,
+    styled_status,
+    visible,
+    warn,
+)
 from overwinter.cli.tables import print_indented, print_pairs, print_table
 
 if TYPE_CHECKING:
@@ -43,7 +55,7 @@ def show_agent(name: str, chosen: str | None, *, session: str | None, as_data: b
     :raises Refusal: there is no workspace, or no agent of that name, or more than one.
     """
     workspace = open_workspace(chosen)
-    one = _find(inspect_workspace(workspace), name, session, str(workspace.root))
+    one = find_agent(inspect_workspace(workspace, warn), name, session, str(workspace.root))
     if as_data:
         console().file.write(as_json(_details(one)))
         return
@@ -59,33 +71,6 @@ def show_agent(name: str, chosen: str | None, *, session: str | None, as_data: b
     _print_conversation(to, body)
 
 
-def _find(found: Sequence[Inspected], name: str, session: str | None, where: str) -> Inspected:
-    if session is not None:
-        found = [one for one in found if one.folder.session == session]
-    exact = [one for one in found if name in (one.folder.name, one.folder.path.name)]
-    matching = exact or [
-        one for one in found if one.folder.name.startswith(name) or one.folder.path.name.startswith(name)
-    ]
-    if len(matching) == 1:
-        return matching[0]
-    asked = f"{name!r}" if session is None else f"{name!r} with session {session!r}"
-    if not matching:
-        known = f"the agents there are: {_names(found)}" if found else "there are none"
-        raise Refusal(f"there is no agent {asked} in {where}; {known}")
-    hint = "; choose one with --session" if len({one.folder.name for one in matching}) == 1 else ""
-    raise Refusal(f"{asked} may be any of {plural(len(matching), 'agent')}: {_names(matching)}{hint}")
-
-
-def _names(found: Sequence[Inspected], most: int = 12) -> str:
-    told = [
-        f"{one.folder.name} (session {one.folder.session!r})" if one.folder.session else one.folder.name
-        for one in found[:most]
-    ]
-    if len(found) > most:
-        told.append(f"and {len(found) - most} more (see overwinter ls)")
-    return ", ".join(told)
-
-
 def _details(one: Inspected) -> dict[str, Any]:
     body = one.state[1] if one.state else None
     plain: dict[str, Any] = msgspec.to_builtins(body) if body else {}
@@ -93,22 +78,17 @@ def _details(one: Inspected) -> dict[str, Any]:
     return {
         **summarised(one),
         "metadata": msgspec.to_builtins(metadata) if metadata else None,
-        "configuration": _configuration(one),
+        "configuration": one.configuration,
         "task": plain.get("task"),
         "run": plain.get("run"),
         "runs": plain.get("runs", []),
         "usage": plain.get("usage"),
         "memory": plain.get("memory", {}),
         "accepted": plain.get("accepted", []),
+        "pending": plain.get("pending", []),
         "conversation": plain.get("conversation", []),
         "tool_results": plain.get("tool_results", []),
     }
-
-
-def _configuration(one: Inspected) -> dict[str, Any]:
-    if one.config is not None:
-        return {name: value for name, value in one.config[1].items() if name != "loop_count"}
-    return one.state[1].agent if one.state is not None else {}
 
 
 def _print_heading(to: Console, one: Inspected) -> None:
@@ -129,13 +109,17 @@ def _print_heading(to: Console, one: Inspected) -> None:
     held = f"process {one.held_by.pid} on {one.held_by.host}" if one.held_by else "nobody"
     rows.append(("held by", held))
     if one.state is not None:
-        rows += [("accepted", task.task) for task in one.state[1].accepted]
+        body = one.state[1]
+        if one.status == "paused" and body.run is not None and not body.pending:
+            rows.append(("paused at", body.run.stop_reason or "-"))
+        rows += [("waits for", f"{question_of(call)}, call {call.call_id}") for call in body.pending]
+        rows += [("accepted", task.task) for task in body.accepted]
     rows += [("problem", problem) for problem in one.problems]
     print_pairs(to, rows)
 
 
 def _print_configuration(to: Console, one: Inspected) -> None:
-    configuration = _configuration(one)
+    configuration = one.configuration
     if not configuration:
         return
     usual = msgspec.to_builtins(Settings(agent_name=""))

@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from overwinter import events
-from overwinter.cli.demo.board import Board
+from overwinter.cli.demo.child import notices_of_the_demo
 from overwinter.cli.demo.closing import print_report, print_saved
-from overwinter.cli.demo.command import notices
-from overwinter.cli.demo.swarm import Swarm
-from overwinter.cli.demo.texts import Document
+from overwinter.cli.demo.progress import Progress
 from overwinter.cli.demo.views import LinesView
 from overwinter.errors import PlatformLimitation, UnfinishedRun
 from overwinter.persistence import Workspace
@@ -29,7 +26,7 @@ def test_warnings_and_the_log_are_calm_lines() -> None:
     logger = logging.getLogger("overwinter.persistence")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        with notices(LinesView(Console(file=out, width=200))):
+        with notices_of_the_demo(LinesView(Console(file=out, width=200)).note):
             warnings.warn("a setting \x1b[31mchanged", PlatformLimitation, stacklevel=1)
             warnings.warn("reader-a has an unfinished run", UnfinishedRun, stacklevel=1)
             warnings.warn("reader-b has an unfinished run", UnfinishedRun, stacklevel=1)
@@ -42,17 +39,18 @@ def test_warnings_and_the_log_are_calm_lines() -> None:
     assert out.getvalue().splitlines() == [
         r"note: a setting \x1b[31mchanged",
         "note: an earlier demo was cut off here; its agents start anew, and what they had is in history/",
-        "error: saving fails",
+        "note: saving fails",
     ]
 
 
 def test_what_could_not_be_saved_is_said(tmp_path: Path) -> None:
     """C38: at the end it is said what could not be saved, and why."""
     out = io.StringIO()
-    board = Board(Swarm([Document("bees.md", "Bees.")], model_name="").workers)
-    board.take(events.Saved(agent_name="editor", path="state", bytes=1, sequence=1))
-    board.take(events.SaveFailing(agent_name="reader-bees", path="state", error="the disk is full"))
-    print_saved(Console(file=out, width=200), board, Workspace(tmp_path), chosen="my place")
+    rows = [
+        Progress(name="reader-bees", unsaved={"state": "the disk is full"}),
+        Progress(name="editor", saves=1),
+    ]
+    print_saved(Console(file=out, width=200), rows, Workspace(tmp_path), chosen="my place")
     assert out.getvalue().splitlines()[1:] == [
         f"1 agent saved in {tmp_path / 'agents'}",
         "  not everything of reader-bees could be saved: the disk is full",

@@ -163,7 +163,8 @@ def test_an_agent_whose_process_died_was_interrupted(workspace: Path) -> None:
             await gate.reached.wait()
             await saved.wait()
             # What a killed process leaves behind: the files as they are now, and a lock that nobody holds.
-            await asyncio.to_thread(shutil.copytree, workspace, workspace.with_name("copy"))
+            ignore = shutil.ignore_patterns("*.tmp")
+            await asyncio.to_thread(shutil.copytree, workspace, workspace.with_name("copy"), ignore=ignore)
             gate.open()
             await running
 
@@ -261,8 +262,9 @@ def test_a_damaged_state_is_named_and_left_where_it_is(workspace: Path, damage: 
 def test_everything_may_be_damaged(workspace: Path) -> None:
     """C21: an agent of which nothing can be read is listed by its folder, and shown with what is wrong."""
     folder = folder_of(workspace, "talker")
-    for path in folder.iterdir():
-        path.write_text("}")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_text("}")
     lines = look("ls", "-w", str(workspace)).stdout.splitlines()
     assert lines[1].split()[:3] == [folder.name, "-", "unreadable"]
     shown = look("show", "talker", "-w", str(workspace)).stdout
@@ -356,5 +358,18 @@ def test_the_version_is_told() -> None:
 
 def test_the_commands_have_help() -> None:
     """C26: every command tells what it does."""
-    for command in ([], ["demo"], ["ls"], ["show"]):
+    names = (
+        "demo",
+        "resume",
+        "fork",
+        "ls",
+        "show",
+        "history",
+        "diff",
+        "pending",
+        "approve",
+        "deny",
+        "answer",
+    )
+    for command in ([], *([name] for name in (*names, "verify", "clean"))):
         assert "Usage" in look(*command, "--help").stdout

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from overwinter import Usage, events
 from overwinter.cli.demo.board import Board
+from overwinter.cli.demo.progress import Progress
 from overwinter.cli.demo.swarm import Swarm
 from overwinter.cli.demo.texts import Document
 from overwinter.cli.demo.views import BarsView, LinesView
@@ -47,9 +48,8 @@ def ended(name: str, status: str = "finished") -> events.Event:
 
 def lines_of(happened: Iterable[events.Event]) -> list[str]:
     out = io.StringIO()
-    board = Board(swarm_of(1).workers)
     with LinesView(Console(file=out)) as view:
-        board.show_on(view)
+        board = Board(swarm_of(1).workers, view.changed)
         for event in happened:
             board.take(event)
     return out.getvalue().splitlines()
@@ -59,6 +59,21 @@ def test_without_a_terminal_an_agent_has_two_lines() -> None:
     """C12: elsewhere than on a terminal an agent has one line when it begins and one when it ends."""
     assert lines_of([*a_run(NAME), ended(NAME)]) == [f"{NAME}: started", f"{NAME}: done, 1 step, 1 tool call"]
     assert lines_of([ended(NAME, "failed")]) == [f"{NAME}: failed, 0 steps, 0 tool calls"]
+
+
+def test_an_agent_that_goes_on_says_where() -> None:
+    """C12: an agent that goes on after the kill has a line that tells what it had done."""
+    resumed = events.RunStarted(agent_name=NAME, task="Read.", resumed=True)
+    out = io.StringIO()
+    with LinesView(Console(file=out)) as view:
+        view.changed(Progress(name=NAME, loops=5, tools=7), "run_resumed")
+        board = Board(swarm_of(1).workers, view.changed)
+        board.take(resumed)
+    assert out.getvalue().splitlines() == [
+        f"{NAME}: goes on after 5 steps, 7 tool calls",
+        f"{NAME}: goes on after 0 steps, 0 tool calls",
+    ]
+    assert board.tallies[0].activity == "going on"
 
 
 def test_other_agents_are_not_counted() -> None:
@@ -101,8 +116,10 @@ def bars_of(count: int, height: int) -> tuple[str, Board]:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=80, height=height, color_system=None)
     board = Board(swarm_of(count).workers)
-    with BarsView(console, board) as view:
-        board.show_on(view)
+    with BarsView(console, [tally.progress() for tally in board.tallies]) as view:
+        for tally in board.tallies:
+            view.changed(tally.progress(), "")
+        board = Board([tally.worker for tally in board.tallies], view.changed)
         for event in a_run(NAME):
             board.take(event)
     return out.getvalue().rpartition("\x1b[2K")[2], board

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING
 
 from overwinter import Usage, events
+from overwinter.cli.demo.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from overwinter.agents.records import StateBody
     from overwinter.cli.demo.swarm import Worker
 
-__all__ = ["Board", "Tally", "View"]
+__all__ = ["Board", "Tally"]
 
 _AT_WORK = {
     "measure_document": "measuring",
@@ -43,21 +45,39 @@ class Tally:
         """The agent's name."""
         return self.worker.name
 
-    @property
-    def done(self) -> int:
-        """How much of ``total`` is done."""
-        return min(self.worker.desk.done, self.total)
+    def progress(self) -> Progress:
+        """All of it as it is now."""
+        desk = self.worker.desk
+        return Progress(
+            name=self.name,
+            status=self.status,
+            activity=self.activity,
+            done=min(desk.done, desk.total),
+            total=desk.total,
+            loops=self.loops,
+            tools=self.tools,
+            usage=self.usage,
+            saves=self.saves,
+            unsaved=dict(self.unsaved),
+            state_path=str(self.worker.agent.state_path),
+        )
 
-    @property
-    def total(self) -> int:
-        """How much there is to do."""
-        return self.worker.desk.total
+    def go_on_from(self, body: StateBody) -> None:
+        """Begin with what was done before the process was killed."""
+        run = body.run
+        if run is None:
+            return
+        finished = run.status == "finished"
+        self.status = "finished" if finished else "interrupted"
+        self.activity = "done" if finished else "cut off"
+        self.loops, self.usage = run.loop_count, run.usage
+        self.tools = sum(outcome.run_id == run.run_id for outcome in body.tool_results)
 
     def take(self, event: events.Event) -> None:
         """Take note of something that happened to the agent."""
         match event:
             case events.RunStarted():
-                self.status, self.activity = "running", "starting"
+                self.status, self.activity = "running", "going on" if event.resumed else "starting"
             case events.ModelStarted():
                 self.activity = "thinking"
             case events.ModelRetrying():
@@ -81,33 +101,35 @@ class Tally:
                 pass
 
 
-class View(Protocol):
-    """Shows the board to a person while the swarm works."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *exception: object) -> None: ...
-
-    def changed(self, tally: Tally, event: events.Event) -> None:
-        """Something happened to an agent."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Say something that concerns nobody's progress."""
-        ...
-
-
 class Board:
-    """The tallies of a swarm, kept up to date by events."""
+    """The tallies of a swarm, kept up to date by events.
 
-    def __init__(self, workers: Iterable[Worker]) -> None:
+    :param changed: told of every change: how the agent is now, and what kind of event it was.
+    :ivar told: how often something happened, besides a failing save.
+    """
+
+    def __init__(
+        self, workers: Iterable[Worker], changed: Callable[[Progress, str], object] | None = None
+    ) -> None:
         self.tallies = [Tally(worker) for worker in workers]
         self._by_name = {tally.name: tally for tally in self.tallies}
-        self._view: View | None = None
+        self._changed = changed
+        self.told = 0
 
-    def show_on(self, view: View) -> None:
-        """Tell *view* of every change from now on."""
-        self._view = view
+    def of(self, name: str) -> Tally:
+        """The tally of an agent."""
+        return self._by_name[name]
+
+    @property
+    def done(self) -> float:
+        """How much of the whole work is done, from 0 to 1."""
+        rows = [tally.progress() for tally in self.tallies]
+        return sum(row.done for row in rows) / sum(row.total for row in rows)
+
+    def tell(self) -> None:
+        """Tell how everybody is, though nothing happened."""
+        for tally in self.tallies:
+            self._tell(tally, "")
 
     def take(self, event: events.Event) -> None:
         """Take note of an event; hand this to ``Runtime.watch``."""
@@ -115,5 +137,10 @@ class Board:
         if tally is None:
             return
         tally.take(event)
-        if self._view is not None:
-            self._view.changed(tally, event)
+        self.told += not isinstance(event, events.SaveFailing)
+        resumed = isinstance(event, events.RunStarted) and event.resumed
+        self._tell(tally, "run_resumed" if resumed else event.kind)
+
+    def _tell(self, tally: Tally, event: str) -> None:
+        if self._changed is not None:
+            self._changed(tally.progress(), event)

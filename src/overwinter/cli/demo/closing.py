@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from overwinter.cli.demo.board import Board, Tally
+    from overwinter.cli.demo.progress import Progress
     from overwinter.persistence import Workspace
 
 __all__ = ["how_to_look", "print_report", "print_saved", "print_tallies"]
@@ -25,9 +25,9 @@ __all__ = ["how_to_look", "print_report", "print_saved", "print_tallies"]
 _FIRST_LINES = 12
 
 
-def print_tallies(to: Console, board: Board) -> None:
+def print_tallies(to: Console, rows: Sequence[Progress]) -> None:
     """A table of what each agent did, and what was saved of it."""
-    rows = [
+    cells = [
         (
             visible(tally.name, lines=False),
             styled_status(tally.status),
@@ -38,18 +38,18 @@ def print_tallies(to: Console, board: Board) -> None:
             number(tally.saves),
             size(_state_size(tally)),
         )
-        for tally in board.tallies
+        for tally in rows
     ]
     headings = ("agent", "status", ">loops", ">tools", ">tokens", ">cost", ">saves", ">state")
     to.print()
-    print_table(to, headings, rows, gives_way="agent", indent=2)
+    print_table(to, headings, cells, gives_way="agent", indent=2)
 
 
-def print_saved(to: Console, board: Board, workspace: Workspace, *, chosen: str | None) -> None:
+def print_saved(to: Console, rows: Sequence[Progress], workspace: Workspace, *, chosen: str | None) -> None:
     """Where the agents are saved, and how to look at them; what could not be saved, and why."""
     to.print()
-    unsaved = [(tally, why) for tally in board.tallies for why in tally.unsaved.values()]
-    saved = sum(tally.saves > 0 for tally in board.tallies)
+    unsaved = [(tally, why) for tally in rows for why in tally.unsaved.values()]
+    saved = sum(tally.saves > 0 for tally in rows)
     place = visible(str(workspace.agents_dir))
     say(to, Text.assemble(f"{plural(saved, 'agent')} saved in ", (place, "bold")))
     for tally, why in unsaved:
@@ -90,10 +90,10 @@ def _beginning(lines: Sequence[str]) -> list[str]:
     return shown
 
 
-def _state_size(tally: Tally) -> int | None:
+def _state_size(tally: Progress) -> int | None:
     if not tally.saves:
         return None  # what stands there is from an earlier run
     try:
-        return Path(tally.worker.agent.state_path).stat().st_size
+        return Path(tally.state_path).stat().st_size
     except OSError:
         return None

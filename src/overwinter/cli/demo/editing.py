@@ -12,6 +12,7 @@ from overwinter import Tool, ToolContext, ToolError, tool
 from overwinter.agents.models.extraction import shared_words
 from overwinter.agents.models.prose import single_line
 from overwinter.cli.demo.reading import ReadingDesk, Summary
+from overwinter.cli.demo.witness import Witness
 from overwinter.cli.rendering import plural, visible
 from overwinter.persistence import replace_file
 
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from overwinter.agents.records import StateBody
+
 __all__ = ["EditingDesk", "Section"]
 
 _SHARED_WORDS = 8
+_REPORT = "report.md"
 
 
 class Listed(Struct, frozen=True):
@@ -39,6 +43,10 @@ class SharedWord(Struct, frozen=True):
     documents: int
 
 
+class _Read(Struct, frozen=True):
+    document: str
+
+
 class Section(Struct, frozen=True):
     """One document in the report."""
 
@@ -50,14 +58,17 @@ class EditingDesk:
     """The tools of the editor, and how far it is.
 
     :param colophon: a line for the end of the report that says how it was made.
+    :param witness: told what each tool did, when it has done it.
     """
 
-    def __init__(self, desks: Sequence[ReadingDesk], *, colophon: str) -> None:
+    def __init__(
+        self, desks: Sequence[ReadingDesk], *, colophon: str, witness: Witness | None = None
+    ) -> None:
         self._desks = {desk.document.name: desk for desk in desks}
         self._colophon = colophon
-        self.summaries_read: dict[str, Summary] = {}
+        self._witness = witness or Witness()
+        self.summaries_read: set[str] = set()
         self.report_path: Path | None = None
-        self.report = ""
 
     @property
     def done(self) -> int:
@@ -84,22 +95,39 @@ class EditingDesk:
             tool(idempotent=True)(self.write_report),
         ]
 
-    def list_summaries(self) -> list[Listed]:
+    def go_on_from(self, body: StateBody, folder: Path) -> None:
+        """Be as far as the tools' recorded results say."""
+        for outcome in body.tool_results:
+            if not outcome.ok or body.run is None or outcome.run_id != body.run.run_id:
+                continue
+            if outcome.tool == "read_summary":
+                self.summaries_read.add(msgspec.json.decode(outcome.arguments, type=_Read).document)
+            elif outcome.tool == "write_report":
+                self.report_path = folder / _REPORT
+
+    async def list_summaries(self, context: ToolContext) -> list[Listed]:
         """List the summaries that the readers have written."""
-        summaries = [_load(desk) for desk in self._desks.values()]
+        summaries = [await to_thread.run_sync(_load, desk) for desk in self._desks.values()]
+        await self._witness.did("list_summaries", context)
         return [Listed(summary.document, summary.title, summary.words) for summary in summaries]
 
-    def count_shared_words(self) -> list[SharedWord]:
+    async def count_shared_words(self, context: ToolContext) -> list[SharedWord]:
         """Count the words that most of the documents share, over their whole texts."""
         texts = [desk.document.text for desk in self._desks.values()]
-        return [SharedWord(word, held) for word, held in shared_words(texts, _SHARED_WORDS)]
+        shared = await to_thread.run_sync(shared_words, texts, _SHARED_WORDS)
+        await self._witness.did("count_shared_words", context)
+        return [SharedWord(word, held) for word, held in shared]
 
-    def read_summary(self, document: Annotated[str, Meta(description="The document's name.")]) -> Summary:
+    async def read_summary(
+        self, document: Annotated[str, Meta(description="The document's name.")], context: ToolContext
+    ) -> Summary:
         """Read a reader's summary of one document, with its keywords and findings."""
         desk = self._desks.get(document)
         if desk is None:
             raise ToolError(f"there is no document {document!r}; the documents are: {', '.join(self._desks)}")
-        summary = self.summaries_read[document] = _load(desk)
+        summary = await to_thread.run_sync(_load, desk)
+        self.summaries_read.add(document)
+        await self._witness.did("read_summary", context)
         return summary
 
     async def write_report(
@@ -112,9 +140,10 @@ class EditingDesk:
         """Write the report. It needs a section for each document."""
         self._check(sections)
         report = self._compose(title, sections, in_common)
-        path = context.workspace_dir / "report.md"
+        path = context.workspace_dir / _REPORT
         await to_thread.run_sync(replace_file, path, [report.encode("utf-8", "replace")])
-        self.report, self.report_path = report, path
+        self.report_path = path
+        await self._witness.did("write_report", context)
         return f"written to {path.name}"
 
     def _check(self, sections: Sequence[Section]) -> None:

@@ -9,16 +9,19 @@ from anyio import to_thread
 from msgspec import Meta, Struct
 
 from overwinter import Tool, ToolContext, ToolError, tool
+from overwinter.cli.demo.witness import Witness
 from overwinter.persistence import encode, pretty, replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from overwinter.agents.records import StateBody
     from overwinter.cli.demo.texts import Document
 
 __all__ = ["Finding", "ReadingDesk", "Summary"]
 
-_FINDINGS = "findings"
+_FINDINGS = "findings.jsonl"
+_SUMMARY = "summary.json"
 
 
 class Measure(Struct, frozen=True):
@@ -46,6 +49,19 @@ class Finding(Struct, frozen=True):
     text: str
 
 
+class _Noted(Struct, frozen=True):
+    """A line of ``findings.jsonl``; ``run`` and ``call`` say who wrote it."""
+
+    run: str
+    call: str
+    part: int
+    text: str
+
+
+class _Part(Struct, frozen=True):
+    part: int
+
+
 class Summary(Struct, frozen=True):
     """What a reader hands on, and what stands in its ``summary.json``."""
 
@@ -58,10 +74,14 @@ class Summary(Struct, frozen=True):
 
 
 class ReadingDesk:
-    """The tools of one reader, and how far it is."""
+    """The tools of one reader, and how far it is.
 
-    def __init__(self, document: Document) -> None:
+    :param witness: told what each tool did, when it has done it.
+    """
+
+    def __init__(self, document: Document, witness: Witness | None = None) -> None:
         self.document = document
+        self.witness = witness or Witness()
         self.parts_read: set[int] = set()
         self.summary_path: Path | None = None
 
@@ -90,17 +110,35 @@ class ReadingDesk:
             tool(idempotent=True)(self.write_summary),
         ]
 
-    def measure_document(self) -> Measure:
+    def go_on_from(self, body: StateBody, folder: Path) -> None:
+        """Be as far as the tools' recorded results say."""
+        for outcome in body.tool_results:
+            if not outcome.ok or body.run is None or outcome.run_id != body.run.run_id:
+                continue
+            if outcome.tool == "read_document":
+                self.parts_read.add(msgspec.json.decode(outcome.arguments, type=_Part).part)
+            elif outcome.tool == "write_summary":
+                self.summary_path = folder / _SUMMARY
+
+    async def measure_document(self, context: ToolContext) -> Measure:
         """Tell the document's name, its title, its length and in how many parts it is read."""
         document = self.document
-        return Measure(document.name, document.title, document.words, len(document.text), len(document.parts))
+        measure = Measure(
+            document.name, document.title, document.words, len(document.text), len(document.parts)
+        )
+        context.memory.set("document", msgspec.to_builtins(measure))
+        await self.witness.did("measure_document", context)
+        return measure
 
-    def read_document(self, part: Annotated[int, Meta(description="Which part, from 1.")]) -> Part:
+    async def read_document(
+        self, part: Annotated[int, Meta(description="Which part, from 1.")], context: ToolContext
+    ) -> Part:
         """Read one part of the document."""
         parts = self.document.parts
         if not 1 <= part <= len(parts):
             raise ToolError(f"there is no part {part}; the document has {len(parts)}")
         self.parts_read.add(part)
+        await self.witness.did("read_document", context)
         return Part(part, len(parts), parts[part - 1])
 
     async def note_finding(
@@ -109,10 +147,11 @@ class ReadingDesk:
         part: Annotated[int, Meta(description="The part where it stands.")],
         context: ToolContext,
     ) -> str:
-        """Keep a finding in your memory; it is handed on with your summary."""
-        findings: list[dict[str, Any]] = context.memory.get(_FINDINGS, [])
-        context.memory.set(_FINDINGS, [*findings, {"part": part, "text": finding}])
-        return f"noted, {len(findings) + 1} in all"
+        """Keep a finding; it is handed on with your summary."""
+        noted = _Noted(context.run_id, context.call_id, part, finding)
+        await to_thread.run_sync(_append, context.workspace_dir / _FINDINGS, noted)
+        await self.witness.did("note_finding", context)
+        return "noted"
 
     async def write_summary(
         self,
@@ -124,9 +163,24 @@ class ReadingDesk:
         """Write the summary of the whole document into your folder, for the editor. Do it once, at the end."""
         if not summary.strip():
             raise ToolError("the summary is empty; write what the document says")
-        found = msgspec.convert(context.memory.get(_FINDINGS, []), list[Finding])
+        found = await to_thread.run_sync(_findings, context.workspace_dir / _FINDINGS, context.run_id)
         written = Summary(self.document.name, title, self.document.words, summary, keywords, found)
-        path = context.workspace_dir / "summary.json"
+        path = context.workspace_dir / _SUMMARY
         await to_thread.run_sync(replace_file, path, [pretty(encode(written)), b"\n"])
         self.summary_path = path
+        await self.witness.did("write_summary", context)
         return f"written to {path.name}"
+
+
+def _append(path: Path, noted: _Noted) -> None:
+    """A line more, each time this is called: to do it twice would be seen."""
+    with path.open("ab") as file:
+        file.write(encode(noted) + b"\n")
+
+
+def _findings(path: Path, run_id: str) -> list[Finding]:
+    """What was noted within a run."""
+    if not path.exists():
+        return []
+    lines = [msgspec.json.decode(line, type=_Noted) for line in path.read_bytes().splitlines()]
+    return [Finding(line.part, line.text) for line in lines if line.run == run_id]

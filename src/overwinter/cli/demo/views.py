@@ -9,60 +9,64 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from overwinter import events
 from overwinter.cli.rendering import plural, say, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.progress import TaskID
 
-    from overwinter.cli.demo.board import Board, Tally, View
+    from overwinter.cli.demo.progress import Progress as Row
+    from overwinter.cli.demo.progress import View
 
 __all__ = ["BarsView", "LinesView", "view_for"]
 
-_LINES_ELSEWHERE = 14  # of a terminal's height: what is printed before and after the bars
+_LINES_ELSEWHERE = 18  # of a terminal's height: what is printed before and after the bars
 _NAME_WIDTH = 24
 _ACTIVITY_STYLES = {
     "waiting": "dim",
     "done": "green",
     "failed": "red",
+    "killed": "bold red",
     "paused": "yellow",
     "interrupted": "yellow",
+    "cut off": "yellow",
 }
 
 
-def view_for(console: Console, board: Board) -> View:
+def view_for(console: Console, rows: Sequence[Row]) -> View:
     """Bars where somebody watches, lines where the output goes into a file or a pipe."""
     if console.is_interactive and sys.stdout.isatty():
-        return BarsView(console, board)
+        return BarsView(console, rows)
     return LinesView(console)
 
 
 class BarsView:
     """A bar for each agent. Where there are more agents than lines, those at work, and one bar for all."""
 
-    def __init__(self, console: Console, board: Board) -> None:
-        self._board = board
-        self._crowded = len(board.tallies) > max(4, console.height - _LINES_ELSEWHERE)
-        width = min(_NAME_WIDTH, max(len(tally.name) for tally in board.tallies))
+    def __init__(self, console: Console, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        self._finished: set[str] = set()
+        self._crowded = len(rows) > max(4, console.height - _LINES_ELSEWHERE)
+        width = min(_NAME_WIDTH, max(len(row.name) for row in rows))
         self._progress = Progress(
             TextColumn("  {task.description}", markup=False, table_column=_column(width + 2)),
             BarColumn(bar_width=14, complete_style="cyan", finished_style="green"),
             _StepsColumn(table_column=_column(19)),
             _ActivityColumn(table_column=_column(17)),
             console=console,
-            refresh_per_second=8,
+            refresh_per_second=12,
         )
         self._all: TaskID | None = None
-        self._rows: dict[str, TaskID] = {}
+        self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
-        tallies = self._board.tallies
         if self._crowded:
-            self._all = self._progress.add_task("all agents", total=len(tallies), tally=None)
-        for tally in tallies:
-            self._rows[tally.name] = self._progress.add_task(
-                visible(tally.name, lines=False), total=tally.total, tally=tally, visible=not self._crowded
+            self._all = self._progress.add_task("all agents", total=len(self._rows), row=None)
+        for row in self._rows:
+            self._tasks[row.name] = self._progress.add_task(
+                visible(row.name, lines=False), total=row.total, row=row, visible=not self._crowded
             )
         self._progress.start()
         return self
@@ -70,16 +74,20 @@ class BarsView:
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
 
-    def changed(self, tally: Tally, event: events.Event) -> None:
+    def changed(self, progress: Row, event: str) -> None:  # noqa: ARG002
         """Move the agent's bar."""
-        shown = not self._crowded or tally.status == "running"
-        self._progress.update(self._rows[tally.name], completed=tally.done, visible=shown)
-        if self._all is not None and isinstance(event, events.RunEnded) and event.status == "finished":
-            self._progress.advance(self._all)
+        shown = not self._crowded or progress.status == "running"
+        self._progress.update(
+            self._tasks[progress.name], completed=progress.done, row=progress, visible=shown
+        )
+        if progress.status == "finished":
+            self._finished.add(progress.name)
+        if self._all is not None:
+            self._progress.update(self._all, completed=len(self._finished))
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, style: str = "yellow") -> None:
         """Print a line above the bars."""
-        self._progress.console.print(Text(visible(text, lines=False), "yellow"))
+        self._progress.console.print(Text(visible(text, lines=False), style))
 
 
 class LinesView:
@@ -95,16 +103,18 @@ class LinesView:
     def __exit__(self, *exception: object) -> None:
         return
 
-    def changed(self, tally: Tally, event: events.Event) -> None:
+    def changed(self, progress: Row, event: str) -> None:
         """Print the line, if this is the beginning or the end."""
-        name = visible(tally.name, lines=False)
-        if isinstance(event, events.RunStarted):
+        name = visible(progress.name, lines=False)
+        did = f"{plural(progress.loops, 'step')}, {plural(progress.tools, 'tool call')}"
+        if event == "run_started":
             self._print(f"{name}: started")
-        elif isinstance(event, events.RunEnded):
-            did = f"{plural(tally.loops, 'step')}, {plural(tally.tools, 'tool call')}"
-            self._print(f"{name}: {'done' if event.status == 'finished' else event.status}, {did}")
+        elif event == "run_resumed":
+            self._print(f"{name}: goes on after {did}")
+        elif event == "run_ended":
+            self._print(f"{name}: {'done' if progress.status == 'finished' else progress.status}, {did}")
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, style: str = "yellow") -> None:  # noqa: ARG002
         """Print a line."""
         self._print(visible(text, lines=False))
 
@@ -123,22 +133,22 @@ class _StepsColumn(ProgressColumn):
     """How many steps an agent has made, and how many tools it has used."""
 
     def render(self, task: Task) -> Text:
-        tally: Tally | None = task.fields["tally"]
-        if tally is None:
+        row: Row | None = task.fields["row"]
+        if row is None:
             return Text(f"{task.completed:.0f} of {task.total:.0f} done", "dim")
-        if not tally.loops:
+        if not row.loops:
             return Text("")
-        return Text(f"{plural(tally.loops, 'step')}, {plural(tally.tools, 'tool')}", "dim")
+        return Text(f"{plural(row.loops, 'step')}, {plural(row.tools, 'tool')}", "dim")
 
 
 class _ActivityColumn(ProgressColumn):
     """What an agent is doing."""
 
     def render(self, task: Task) -> Text:
-        tally: Tally | None = task.fields["tally"]
-        if tally is None:
+        row: Row | None = task.fields["row"]
+        if row is None:
             return Text("")
-        return Text(tally.activity, _ACTIVITY_STYLES.get(tally.activity, "cyan"))
+        return Text(row.activity, _ACTIVITY_STYLES.get(row.activity, "cyan"))
 
 
 def _column(width: int) -> Column:
