@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,8 +116,10 @@ async def test_flipping_any_byte_is_noticed(workspace_dir: Path, damage: Callabl
 
 @pytest.mark.parametrize("autosave", [True, False])
 async def test_without_a_good_generation_load_says_so(workspace_dir: Path, autosave: bool) -> None:
-    """F34: where no good generation is left load() raises CorruptState and names the files; nothing is deleted."""
+    """F34: where no good generation is left, and no whole journal, load() raises CorruptState and names the files;
+    nothing is deleted."""
     agent = await two_generations(workspace_dir)
+    shutil.rmtree(agent.workspace_dir / "journal")
     paths = [agent.state_path, agent.state_path.with_name(agent.state_path.name + ".previous")]
     for path in paths:
         path.write_bytes(cut(path.read_bytes()))

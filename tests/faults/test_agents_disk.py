@@ -48,7 +48,7 @@ async def wait_for_the_test(what: str) -> str:
     return await asyncio.get_running_loop().run_in_executor(None, hear)
 
 
-@tool
+@tool(idempotent=True)
 async def think(about: str) -> str:
     """Think about something."""
     return about
@@ -88,7 +88,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("operation", ["open", "write", "fsync", "replace", "sync_folder"])
-@pytest.mark.parametrize("durability", ["async", "sync"])
+@pytest.mark.parametrize("durability", ["async", "exit"])
 async def test_a_full_disk_kills_no_run_and_all_is_saved_when_there_is_room(
     workspace_dir: Path, operation: str, durability: Durability, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -111,7 +111,7 @@ async def test_a_full_disk_kills_no_run_and_all_is_saved_when_there_is_room(
         during = (await off_loop(read_everything, workspace_dir))["worker"]
         assert_nothing_lost(before.state, during.state)
         if operation != "sync_folder":
-            assert during.state == before.state
+            assert during.metadata == before.metadata, "the file is the old one; the journal may know more"
         statistics = runtime.statistics().persistence
         assert statistics.failing
         assert os.strerror(errno.ENOSPC) in statistics.last_error
@@ -264,8 +264,8 @@ def in_a_mount(script: str, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["bytes", "files"])
 def test_a_really_full_disk(tmp_path: Path, kind: str) -> None:
-    """F17: ... on a real filesystem of 64 kB that has run out of bytes, or of files."""
-    prefix = in_a_mount('mount -t tmpfs -o size=64k,nr_inodes=40 t "$0"', tmp_path)
+    """F17: ... on a real filesystem of 160 kB that has run out of bytes, or of files."""
+    prefix = in_a_mount('mount -t tmpfs -o size=160k,nr_inodes=48 t "$0"', tmp_path)
     with Child(fill_a_small_disk, str(tmp_path), kind, prefix=prefix) as child:
         assert child.expect("text") == "five"
         assert child.expect("kept") is True

@@ -28,7 +28,7 @@ call = ScriptedModel.call
 LONGEST_GAP = 0.2  # what a busy machine of others may add; the disk of these tests adds 0.7 s and more
 
 
-@tool
+@tool(idempotent=True)
 async def add(a: int, b: int) -> int:
     """Add two numbers."""
     await asyncio.sleep(0.01)

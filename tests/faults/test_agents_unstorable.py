@@ -269,9 +269,13 @@ async def test_a_rejected_state_is_told_of_and_names_the_field(workspace_dir: Pa
     await agent.run("go")
     before = (await off_loop(read_everything, workspace_dir))["odd"]
     # No way is known by which this gets there; if one is found, this is what is promised.
+    agent.memory.set("changed", True)
     agent._state.partial_text = "half of \ud83d"
     with pytest.raises(SaveError) as refused, anyio.fail_after(5):
         await agent.save()
     assert "partial_text" in str(refused.value)
     after = (await off_loop(read_everything, workspace_dir))["odd"]
+    # What its journal could hold is there.
+    assert after.state.memory == {"changed": True}
+    after.state.memory.clear()
     assert after.state == before.state

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.nth_disk import ERRORS, MOST, NAMES, Died, Nth, descriptors
 
 from overwinter.errors import SaveError, SaveFailed, SaveNotDurable, WorkspaceError
 from overwinter.persistence import (
-    FileOperations,
     Workspace,
     agent_id_for,
     is_temporary,
@@ -27,84 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ERRORS = [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EMFILE, errno.EINVAL]
-NAMES = [errno.errorcode[code] for code in ERRORS]
 OLD, OLDER, NEW = b"old " * 500, b"older " * 500, [b"new " * 100, b"", b"newer " * 300]
 WHOLE = b"".join(NEW)
-MOST = 60
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-
-
-class Died(BaseException):
-    """The process is gone: nothing after it happens."""
-
-
-class Nth(FileOperations):
-    """Fails one operation, and counts them; with ``short`` no write takes more than some bytes."""
-
-    def __init__(self, nth: int, code: int | None, *, short: int = 1 << 30, links: bool = True) -> None:
-        super().__init__(sync_folders=True)
-        self.nth = nth
-        self.code = code
-        self.short = short
-        self.links = links
-        self.count = 0
-        self.failed = ""
-        self.open: set[int] = set()
-
-    def _step(self, name: str) -> None:
-        self.count += 1
-        if self.code is None and self.count >= self.nth:
-            raise Died
-        if self.count == self.nth and self.code is not None:
-            self.failed = name
-            raise OSError(self.code, os.strerror(self.code))
-
-    def open_new(self, path: Path) -> int:
-        self._step("open_new")
-        fd = super().open_new(path)
-        self.open.add(fd)
-        return fd
-
-    def write(self, fd: int, data: bytes | memoryview) -> int:
-        self._step("write")
-        return super().write(fd, data[: self.short])
-
-    def fsync(self, fd: int) -> None:
-        self._step("fsync")
-
-    def close(self, fd: int) -> None:
-        try:
-            self._step("close")
-        finally:
-            # Whatever close answers, the descriptor is gone.
-            self.open.discard(fd)
-            super().close(fd)
-
-    def replace(self, source: Path, target: Path) -> None:
-        self._step("replace")
-        super().replace(source, target)
-
-    def link(self, existing: Path, new: Path) -> None:
-        self._step("link")
-        if not self.links:
-            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
-        super().link(existing, new)
-
-    def unlink(self, path: Path) -> None:
-        self._step("unlink")
-        super().unlink(path)
-
-    def sync_folder(self, path: Path) -> None:
-        self._step("sync_folder")
-
-    def mkdir(self, path: Path) -> None:
-        self._step("mkdir")
-        super().mkdir(path)
-
-    def read_bytes(self, path: Path) -> bytes:
-        self._step("read_bytes")
-        return super().read_bytes(path)
 
 
 class Scene:
@@ -165,11 +89,6 @@ def naive(scene: Scene, files: Nth) -> None:
         files.close(fd)
     except OSError as error:
         raise SaveFailed("could not save", scene.path) from error
-
-
-def descriptors() -> int:
-    """How many this process holds, where the system tells."""
-    return len([*os.scandir("/proc/self/fd")]) if sys.platform == "linux" else 0
 
 
 def fail_each_in_turn(

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +32,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from overwinter.agents.records import StateBody
-from overwinter.persistence import FILES, Metadata, is_temporary, list_folders, read_document
+from overwinter.agents.restore import fold
+from overwinter.agents.state import AgentState
+from overwinter.persistence import (
+    FILES,
+    Metadata,
+    is_temporary,
+    list_folders,
+    read_document,
+    replay_dead_runtimes,
+)
+from overwinter.persistence.journal import read_journal
 from overwinter.persistence.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -131,6 +142,20 @@ class Child:
             self.said.append(heard)
         return heard
 
+    def words_for(self, seconds: float) -> Generator[tuple[str, Any]]:
+        """The words that come within so many seconds, as they come, until the program ends."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            try:
+                heard = self._words.get(timeout=left)
+            except queue.Empty:
+                return
+            if heard is None:
+                self._words.put(None)
+                return
+            self.said.append(heard)
+            yield heard
+
     def tell(self, word: str) -> None:
         """Say a word to the program, if it is still there to hear it."""
         assert self.process.stdin is not None
@@ -196,12 +221,17 @@ class Child:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(PROJECT)}
+    paths = (str(PROJECT), os.environ.get("PYTHONPATH", ""))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def say(word: str, value: Any = None) -> None:
     """In the program: say a word to the test, with a JSON value."""
-    os.write(1, json.dumps([word, value]).encode() + b"\n")
+    try:
+        os.write(1, json.dumps([word, value]).encode() + b"\n")
+    except BrokenPipeError:
+        # The test is gone, and nobody else would ever end this program.
+        os._exit(1)
 
 
 def hear() -> str:
@@ -257,7 +287,7 @@ class SavedState(NamedTuple):
 
 
 def read_saved(folder: AgentFolder) -> SavedState | None:
-    """The files of one agent, read strictly, as they stand; None while there is no state. Blocking.
+    """The files of one agent and its journal, read strictly, as they stand; None while there is no state. Blocking.
 
     A file that is not whole, or whose checksum does not fit, is an error here and is not set aside.
     """
@@ -271,11 +301,17 @@ def read_saved(folder: AgentFolder) -> SavedState | None:
     if not folder.state_path.exists():
         return None
     metadata, body = read_document(folder.state_path.read_bytes(), folder.state_path, checksum_required=True)
-    return SavedState(folder, msgspec.convert(body, StateBody), metadata, config)
+    state = AgentState()
+    state.restore(msgspec.convert(body, StateBody))
+    state.sequence = metadata.sequence
+    fold(state, read_journal(folder.journal_dir, after=metadata.sequence).lines, folder.journal_dir)
+    now = msgspec.structs.replace(state.body(), memory=state.memory.as_dict())
+    return SavedState(folder, now, metadata, config)
 
 
 def read_everything(root: Path) -> dict[str, SavedState]:
-    """Every agent of a workspace that has a state, by name."""
+    """Every agent of a workspace that has a state, by name; what dead runtimes left in their logs is brought in."""
+    replay_dead_runtimes(Workspace(root))
     saved = [read_saved(folder) for folder in list_folders(Workspace(root))]
     return {each.folder.name: each for each in saved if each is not None}
 
