@@ -44,7 +44,7 @@ class Counter(Actor[int]):
         self.target = target
         self.done = done
 
-    async def receive(self, message: int) -> int:  # noqa: ARG002 - it is only counted
+    async def receive(self, message: int) -> int:
         self.count += 1
         if self.count == self.target:
             self.done.set()

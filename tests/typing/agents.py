@@ -10,8 +10,8 @@ from typing import assert_type
 import msgspec
 import pydantic
 
-from overwinter import Agent, ModelReply, ModelRequest, RunResult, Runtime, Usage
-from overwinter.agents import AgentMessage
+from overwinter import Agent, ModelReply, ModelRequest, Retention, RunResult, Runtime, Usage
+from overwinter.agents import AgentMessage, HistoryStep, StateDiff, StateView
 from overwinter.events import Event, TextDelta
 from overwinter.runtime import ActorRef
 from overwinter.testing import ScriptedModel
@@ -78,6 +78,14 @@ async def its_paths_are_paths() -> None:
     assert_type(agent.config_path, Path)
     assert_type(agent.state_path, Path)
     assert_type(await agent.save(), Path)
+
+
+async def what_was_is_told_in_types() -> None:
+    agent = Agent("a", "gpt-4o-mini", output_type=Report, retention=Retention(days=30))
+    assert_type(await agent.history(), list[HistoryStep])
+    assert_type(await agent.state_at(3), StateView)
+    assert_type(await agent.diff(1, 3), StateDiff)
+    assert_type(await agent.fork(at=3, agent_name="b", temperature=0.5), Agent[Report])
 
 
 async def a_spawned_agent_is_a_reference() -> None:
