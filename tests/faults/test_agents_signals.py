@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,7 +21,6 @@ from overwinter.testing import ScriptedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.support.processes import SavedState
 
@@ -218,6 +218,8 @@ def with_a_stuck_disk(workspace: str, how: str) -> None:
     disk = HeldDisk()
 
     async def last(request: ModelRequest) -> str:
+        while not any(Path(workspace).glob("agents/*/*_state.json")):
+            await asyncio.sleep(0)  # it is written behind the run
         disk.hold()
         try:
             return await hang(request)

@@ -44,8 +44,10 @@ async def test_a_limit_of_money_pauses_twenty_agents_of_a_runtime(model_environm
         assert 0.0055 < spent.cost <= 0.006 + 20 * 0.00001
         assert spent.calls == len(server.requests)
         assert spent.reserved_cost == spent.calls_under_way == 0
-        assert {agent.status for agent in team} == {"paused"}
-        assert {agent.state.runs[-1].stop_reason for agent in team} == {"runtime_cost"}
+        # On a busy machine one may be through before others begin.
+        paused = [agent for agent in team if agent.status != "finished"]
+        assert {agent.status for agent in paused} == {"paused"}
+        assert {agent.state.runs[-1].stop_reason for agent in paused} == {"runtime_cost"}
         runtime.budget = Budget(cost=1.0)
         outcomes = await runtime.resume_all()
         assert {str(outcome) for outcome in outcomes.values()} == {"At length."}

@@ -96,6 +96,7 @@ def replay_runtime(
         if not numbers:
             return ()
         log = _Log(folder, numbers, files)
+        _sync_log(folder, numbers, files)
     remarks = list(log.remarks)
     aside, stays = log.damaged, False
     alive = _Alive(workspace)
@@ -122,6 +123,22 @@ def replay_runtime(
     if not stays:
         _remove(folder, numbers, files, aside=aside)
     return tuple(remarks)
+
+
+def _sync_log(folder: Path, numbers: Sequence[int], files: FileOperations) -> None:
+    """Bring the log to disk before its records move: what the dead never synced may be there in memory only.
+
+    After a power cut in the midst of the replay a journal has any of the blocks that were appended to it, and only the
+    log can tell what stood between them.
+    """
+    for number in numbers:
+        fd = files.open_append(segment_path(folder, number))
+        try:
+            files.fsync(fd)
+        finally:
+            files.close(fd)
+    for each in (folder, folder.parent, folder.parent.parent):
+        files.sync_folder(each)
 
 
 class _Log:
@@ -225,14 +242,17 @@ def _bring_in(
 def _missing(
     journal_dir: Path, end: JournalEnd, sequences: Sequence[int], files: FileOperations
 ) -> Sequence[int]:
-    """The sequences from the first on that the journal lacks."""
+    """The sequences from the first on that the journal lacks, or that a reader of it would not take."""
     if end.sequence < sequences[0]:
         return sequences
     reading = read_journal(journal_dir, files=files, after=sequences[0] - 1, allow_gaps=True)
     have = {line.sequence for line in reading.lines}
     first = _first_kept(journal_dir, files)
+    # A record that stands before those it follows upon, as after a replay that a power cut ended, is there and yet
+    # not to be read: it is written again behind them.
+    broken = min((gap.after for gap in reading.gaps if gap.before > max(first, gap.after)), default=None)
     for index, each in enumerate(sequences):
-        if each >= first and each not in have:
+        if each >= first and (each not in have or (broken is not None and each > broken)):
             return sequences[index:]
     return ()
 

@@ -222,6 +222,11 @@ def test_every_journal_is_synced_before_the_log_goes(house: House) -> None:
     house.replay(disk)
     unlinked = disk.done.index(("unlink", str(segment_path(house.log, 1))))
     before = disk.done[:unlinked]
+    # Nor does a record move before the log is on disk: only that tells what stands between two that survived.
+    logged = before.index(("fsync", str(segment_path(house.log, 1))))
+    moved = [at for at, (what, path) in enumerate(before) if what == "write" and "/journal/" in path]
+    assert moved
+    assert logged < min(moved)
     for number in (1, 2, 3):
         assert ("fsync", str(segment_path(one.journal_dir, number))) in before
     assert ("fsync", str(segment_path(two.journal_dir, 1))) in before
@@ -361,6 +366,17 @@ def test_a_journal_that_lost_something_in_its_midst_has_it_again(house: House) -
     assert house.replay() == ()
     assert read(one) == list(range(1, 8))
     assert segment_numbers(one.journal_dir) == [1, 2]
+
+
+def test_a_replay_that_a_power_cut_ended_is_completed(house: House) -> None:
+    """J17, J22: What it had brought in may stand before what it had not; the next one writes it again, behind that."""
+    one = house.agent("one")
+    good = lines(range(1, 6))
+    write_segment(one.journal_dir, 1, *good[:3], b"\0" * len(good[3].rstrip()) + b"\n", good[4])
+    write_segment(one.journal_dir, 2, [4])
+    house.segment(1, house.logged(one, range(3, 6)))
+    assert house.replay() == ()
+    assert read(one) == [1, 2, 3, 4, 5]
 
 
 def test_what_retention_dropped_stays_dropped(house: House) -> None:
