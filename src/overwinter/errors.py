@@ -24,6 +24,7 @@ The tree::
     │   ├── WorkspaceError                  a workspace that cannot be used
     │   ├── AgentInUse                      one agent, one writer
     │   ├── StaleState                      somebody else wrote meanwhile
+    │   ├── VersionConflict                 a board's entry is not of the version that was expected
     │   ├── FlushTimeout (TimeoutError)     the disk is slower than the deadline
     │   └── ForkedRuntime                   a forked child must not write
     └── AgentError
@@ -37,7 +38,13 @@ The tree::
         ├── RunPaused                       a limit was met; resume() goes on
         ├── AgentPaused                     a paused run stands before this one
         ├── AgentExists                     a fork would take the place of an agent
+        ├── AgentNotDefined                 nobody has said how the agent of that name is made
         ├── StepNotFound                    a step of the history that is not there
+        ├── MemberFailed                    a member failed, and its swarm with it
+        │   └── NobodyAnswered              all were skipped, and there is no result without them
+        ├── MemberTimeout (TimeoutError)    a member took longer than its policy allows
+        ├── SwarmChanged                    a swarm was cut off, and its members are others by now
+        ├── TooManyHandoffs                 a conversation went round and round
         ├── OutcomeUnknown                  nobody knows what became of a call; a person has to say
         ├── NothingPending                  no call waits for a person
         └── NothingToResume                 the last run had ended
@@ -53,6 +60,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -61,6 +69,7 @@ __all__ = [
     "AgentError",
     "AgentExists",
     "AgentInUse",
+    "AgentNotDefined",
     "AgentPaused",
     "AskDeadlock",
     "AskTimeout",
@@ -70,10 +79,13 @@ __all__ = [
     "FlushTimeout",
     "ForkedRuntime",
     "MailboxFull",
+    "MemberFailed",
+    "MemberTimeout",
     "MessageRefused",
     "ModelError",
     "ModelUnavailable",
     "NameTaken",
+    "NobodyAnswered",
     "NothingPending",
     "NothingToResume",
     "OutcomeUnknown",
@@ -95,9 +107,12 @@ __all__ = [
     "StaleState",
     "StateNotFound",
     "StepNotFound",
+    "SwarmChanged",
+    "TooManyHandoffs",
     "ToolDefinitionError",
     "ToolError",
     "UnfinishedRun",
+    "VersionConflict",
     "WorkspaceError",
 ]
 
@@ -218,6 +233,21 @@ class StaleState(PersistenceError):
     """The agent was written by somebody else since it was last held; call ``load()`` and go on."""
 
 
+class VersionConflict(PersistenceError):
+    """Somebody else has written the entry since; read it again. 0 as a version says that there is no entry."""
+
+    def __init__(self, board: str, key: str, *, expected: int, found: int) -> None:
+        there_is = f"has version {found}" if found else "is not there"
+        wanted = f"version {expected} was expected" if expected else "none was expected"
+        super().__init__(
+            f"{key!r} on board {board!r} {there_is}, and {wanted}: somebody else wrote it meanwhile. Nothing was "
+            "changed; read it again, and write with the version that it has then."
+        )
+        self.key = key
+        self.expected = expected
+        self.found = found
+
+
 class FlushTimeout(PersistenceError, TimeoutError):
     """Not everything reached the disk before the deadline; it is still being tried."""
 
@@ -317,6 +347,18 @@ class AgentExists(AgentError):
         self.agent_name = agent_name
 
 
+class AgentNotDefined(AgentError):
+    """Nobody has said how the agent of that name is made, and its files do not say it either; ``define`` it."""
+
+    def __init__(self, agent_name: str, why: str) -> None:
+        super().__init__(
+            f"agent {agent_name!r} is not alive here, and cannot be made from its files: {why}. Say how it is made: "
+            f"runtime.define({agent_name!r}, lambda name, session: Agent(name, ..., session=session, autosave=True)), "
+            "or Runtime(agents=...) for all of them."
+        )
+        self.agent_name = agent_name
+
+
 class StepNotFound(AgentError):
     """There is no such step, or it is not kept any more; ``first`` and ``last`` tell the range there is."""
 
@@ -328,6 +370,62 @@ class StepNotFound(AgentError):
         self.step = step
         self.first = first
         self.last = last
+
+
+class MemberFailed(AgentError):
+    """A member of a swarm failed for good, and the swarm's run with it; ``__cause__`` is its last error.
+
+    What the other members finished is recorded: ``resume()`` tries this member again, and nothing else.
+    """
+
+    def __init__(self, swarm: str, member: str, *, key: str, error: str) -> None:
+        super().__init__(f"member {member!r} of swarm {swarm!r} failed at {key!r}: {error}")
+        self.swarm = swarm
+        self.member = member
+        self.key = key
+
+
+class NobodyAnswered(MemberFailed):
+    """All members of a swarm from which its result would have come failed and were skipped; ``errors`` says with what.
+
+    That they were is recorded, so ``resume()`` does not ask them again: give the task to the swarm anew.
+    """
+
+    def __init__(self, swarm: str, errors: Mapping[str, str]) -> None:
+        Exception.__init__(
+            self,
+            f"swarm {swarm!r} has no result, because nobody answered: "
+            + "; ".join(f"{member!r} failed: {error}" for member, error in errors.items())
+            + ". They were skipped, as their policies say, and resume() would not ask them again; give the task to "
+            "the swarm anew.",
+        )
+        self.swarm = swarm
+        self.member = next(iter(errors), "")
+        self.key = ""
+        self.errors = dict(errors)
+
+
+class MemberTimeout(AgentError, TimeoutError):
+    """A member of a swarm took longer than the ``timeout`` of its policy; what it did so far is kept."""
+
+
+class SwarmChanged(AgentError):
+    """A swarm that was cut off has other members, or does other things, than when it began.
+
+    Go on with the swarm as it was, or give the run up with ``cancel()`` and start a new one.
+    """
+
+
+class TooManyHandoffs(AgentError):
+    """A conversation was handed on more often than ``max_handoffs`` allows; ``path`` names who had it, in order."""
+
+    def __init__(self, swarm: str, path: Sequence[str], limit: int) -> None:
+        super().__init__(
+            f"the conversation of swarm {swarm!r} was handed on more than {limit} times ({' -> '.join(path)}), and "
+            "nobody answered. Tell the agents apart better, in what their handoffs say of when to use "
+            "them; a swarm with a higher max_handoffs goes on with it by resume()."
+        )
+        self.path = tuple(path)
 
 
 class OutcomeUnknown(AgentError):

@@ -111,6 +111,8 @@ def _in_a_run(state: AgentState, draw: Callable[..., object]) -> list[Callable[[
                 summary="s",
             ),
         ]
+        if now := draw(st.integers(0, 3)):
+            may += _of_a_swarm(state, draw) if now == 1 else []
     if state.open_calls:
         may.append(lambda at: journal.CallsClosed(at=at))
     if open_calls:
@@ -135,6 +137,23 @@ def _in_a_run(state: AgentState, draw: Callable[..., object]) -> list[Callable[[
             lambda at: journal.SleepBegan(at=at, call_id=_one(draw, open_calls), number=1, until=at, key="k"),
         ]
     return may
+
+
+def _of_a_swarm(state: AgentState, draw: Callable[..., object]) -> list[Callable[[str], JournalRecord]]:
+    key = f"{len(state.works)}-{_one(draw, ['a', 'b'])}"
+    usage = draw(usages)
+    assert isinstance(usage, Usage)
+    return [
+        lambda at: journal.MemberStarted(at=at, key=key, member="a", task=str(draw(texts))),
+        lambda at: journal.MemberFinished(
+            at=at, key=key, member="a", text=str(draw(texts)), stop_reason="answered", usage=usage, seconds=0.5
+        ),
+        lambda at: journal.MemberFailed(
+            at=at, key=key, member="a", error=str(draw(texts)), skipped=bool(draw(st.booleans())), usage=usage
+        ),
+        lambda at: journal.Decided(at=at, key=key, value=msgspec.Raw(msgspec.json.encode(draw(values)))),
+        lambda at: journal.SwarmAnswered(at=at, text=str(draw(texts))),
+    ]
 
 
 def _one(draw: Callable[..., object], of: list[str]) -> str:

@@ -189,6 +189,10 @@ class Account:
         """Take *spent* for what was spent so far."""
         self._spent = spent
 
+    def charge(self, spent: Amount) -> None:
+        """Count *spent*, which was drawn elsewhere, as spent here."""
+        self._spent += spent
+
     def lend_nowait(self, need: Need) -> Loan | None:
         """:meth:`lend`, if there is room at once; ``None`` when it would have to wait.
 

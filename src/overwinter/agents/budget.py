@@ -6,10 +6,13 @@ import msgspec
 
 from overwinter.errors import ConfigurationError
 
-__all__ = ["RUNTIME", "Budget", "how_to_go_on"]
+__all__ = ["RUNTIME", "TEAM", "Budget", "how_to_go_on"]
 
 #: What stands before the name of a limit that is the runtime's: ``runtime_cost``.
 RUNTIME = "runtime_"
+
+#: What stands before the name of a limit that is that of a swarm for which the run works: ``team_cost``.
+TEAM = "team_"
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +60,9 @@ def how_to_go_on(limit: str) -> str:
     if limit.startswith(RUNTIME):
         name = limit.removeprefix(RUNTIME)
         return f"raise it with `runtime.budget = Budget({name}=...)` and go on with `await agent.resume()`"
+    if limit.startswith(TEAM):
+        name = limit.removeprefix(TEAM)
+        return f"go on with its swarm, with a higher one: `await swarm.resume(budget=Budget({name}=...))`"
     if limit == "max_loops":
         return "go on with a higher one: `await agent.resume(max_loops=...)`"
     if limit in ("tokens", "cost", "seconds"):

@@ -15,11 +15,9 @@ from overwinter.persistence.messages import ReplaceDocument
 from overwinter.persistence.names import storable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from overwinter.agents.profile import Profile
-    from overwinter.agents.records import Entry, RunSummary, ToolOutcome
     from overwinter.agents.state import AgentState
     from overwinter.persistence import AgentFolder
     from overwinter.runtime import Clock
@@ -75,8 +73,7 @@ class Documents:
 
         :raises SaveRejected: something in it cannot be stored; ``field`` names it.
         """
-        state = self._state
-        return self._lists.update(state.conversation, state.tool_results, state.runs, most=_AT_ONCE)
+        return self._lists.update(self._state, most=_AT_ONCE)
 
     def _metadata(self) -> Metadata:
         return metadata_of(self._state, self._profile.agent_id, self._profile.name, self._clock.now())
@@ -103,7 +100,7 @@ def state_members(state: AgentState, agent: bytes, lists: EncodedLists) -> tuple
     :raises SaveRejected: something in it cannot be stored; ``field`` names it.
     """
     head = _head(state, agent)
-    lists.update(state.conversation, state.tool_results, state.runs)
+    lists.update(state)
     return (head, *lists.pieces())
 
 
@@ -113,6 +110,8 @@ def _head(state: AgentState, agent: bytes) -> bytes:
     head = {"agent": msgspec.Raw(agent)} | {
         name: getattr(body, name) for name in StateBody.__struct_fields__ if name not in _NOT_IN_HEAD
     }
+    if not head["begun_work"]:
+        del head["begun_work"]
     try:
         return _members(head) + b",\n"
     except (ValueError, TypeError, msgspec.MsgspecError):
@@ -123,52 +122,39 @@ def _head(state: AgentState, agent: bytes) -> bytes:
         raise
 
 
+_LISTS = ("conversation", "tool_results", "runs", "choices", "works")
+_FOR_SWARMS = ("choices", "works")  # an agent's file does not speak of them
 _ENCODED = ("agent", "memory")
-_NOT_IN_HEAD = ("agent", "conversation", "tool_results", "runs")
+_NOT_IN_HEAD = ("agent", *_LISTS)
 
 
 class EncodedLists:
     """What only grows in an agent's state, encoded once; it outlives the runtimes that save it."""
 
-    __slots__ = ("_conversation", "_runs", "_tool_results")
+    __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        self._conversation = Fragments("conversation")
-        self._tool_results = Fragments("tool_results")
-        self._runs = Fragments("runs")
+        self._held = tuple(Fragments(name) for name in _LISTS)
 
-    def update(
-        self,
-        conversation: Sequence[Entry],
-        tool_results: Sequence[ToolOutcome],
-        runs: Sequence[RunSummary],
-        *,
-        checked: bool = False,
-        most: int | None = None,
-    ) -> bool:
+    def update(self, state: AgentState, *, checked: bool = False, most: int | None = None) -> bool:
         """Encode what is new; ``SaveRejected`` names what cannot be. What was just read is ``checked``.
 
         Returns whether nothing is left, which with ``most``, so many at most, there may be.
         """
-        lists = ((self._conversation, conversation), (self._tool_results, tool_results), (self._runs, runs))
         taken = 0
-        for held, elements in lists:
-            taken += held.update(elements, checked=checked, most=None if most is None else most - taken)
+        for held in self._held:
+            left = None if most is None else most - taken
+            taken += held.update(getattr(state, held.name), checked=checked, most=left)
         return most is None or taken < most
 
     def replace(self, other: EncodedLists) -> None:
         """Become *other*: the lists were replaced as a whole, and it holds the new ones."""
-        self._conversation = other._conversation
-        self._tool_results = other._tool_results
-        self._runs = other._runs
+        self._held = other._held
 
     def pieces(self) -> list[bytes]:
         """The last members of the state's document."""
-        return [
-            *self._conversation.pieces(last=False),
-            *self._tool_results.pieces(last=False),
-            *self._runs.pieces(last=True),
-        ]
+        told = [held for held in self._held if len(held) or held.name not in _FOR_SWARMS]
+        return [piece for held in told for piece in held.pieces(last=held is told[-1])]
 
 
 def _members(value: dict[str, Any]) -> bytes:

@@ -11,10 +11,14 @@ from overwinter.agents.models.protocol import Usage
 __all__ = [
     "ContextReduced",
     "Event",
+    "MemberFailed",
+    "MemberFinished",
+    "MemberStarted",
     "ModelRetrying",
     "ModelStarted",
     "PersonAnswered",
     "PersonAsked",
+    "Progress",
     "ReplyReceived",
     "RunEnded",
     "RunStarted",
@@ -148,6 +152,49 @@ class PersonAnswered(Event, frozen=True, kw_only=True):
     tool: str
     decision: str
     text: str = ""
+
+
+class MemberStarted(Event, frozen=True, kw_only=True):
+    """A swarm gave ``member`` work; the member's own events carry the run id ``{run_id}:{key}``."""
+
+    kind: ClassVar[str] = "member_started"
+
+    key: str
+    member: str
+    task: str
+
+
+class MemberFinished(Event, frozen=True, kw_only=True):
+    """A member did its work, and that is recorded; ``by`` is its fallback where that did it."""
+
+    kind: ClassVar[str] = "member_finished"
+
+    key: str
+    member: str
+    text: str
+    usage: Usage
+    by: str = ""
+
+
+class MemberFailed(Event, frozen=True, kw_only=True):
+    """A member failed for the ``attempt``-th time; ``what_next`` is ``retry``, ``fallback``, ``skip`` or ``fail``."""
+
+    kind: ClassVar[str] = "member_failed"
+
+    key: str
+    member: str
+    error: str
+    attempt: int
+    what_next: str
+
+
+class Progress(Event, frozen=True, kw_only=True):
+    """How far long work is: ``done`` of ``total`` pieces; a ``total`` of 0 is not known yet."""
+
+    kind: ClassVar[str] = "progress"
+
+    done: int
+    total: int = 0
 
 
 class Saved(Event, frozen=True, kw_only=True):

@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 from anyio import to_thread
 
 from overwinter.agents.commands import AgentMessage, CancelRun, LoadState, PauseRun, SaveNow
+from overwinter.agents.models.protocol import Usage
 from overwinter.agents.state_view import StateView
 from overwinter.errors import ActorStopped, RunInterrupted, StateNotFound
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from pathlib import Path
 
+    from overwinter.agents.events import Event
     from overwinter.agents.membership import Membership
     from overwinter.agents.memory import Memory
-    from overwinter.agents.profile import Profile
+    from overwinter.agents.profile import Durability, Profile
     from overwinter.agents.records import Status
     from overwinter.agents.residence import Home, Residence
     from overwinter.agents.runtime import Runtime
     from overwinter.agents.state import AgentState
+    from overwinter.persistence.workspace import Workspace
     from overwinter.runtime import ActorRef
 
 __all__ = ["AgentHandle"]
@@ -158,7 +162,49 @@ class AgentHandle(Generic[OutputT]):
         home = self._residence.spawned
         return home.ref if home is not None and home.runtime is runtime else None
 
-    async def _load_if_fresh(self) -> None:
+    def watch(self, watcher: Callable[[Event], None]) -> Callable[[], None]:
+        """Call *watcher* on the event loop with each event of this agent from now on; returns what ends that.
+
+        A watcher that raises is logged, and harms no run.
+        """
+        return self._member.hub.watch(watcher)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether what happens is kept on disk as it happens (``autosave=True``)."""
+        return self._profile.settings.autosave
+
+    async def certain(self) -> None:
+        """Return when all that happened so far is on disk; while the disk fails it waits. For runtimes."""
+        saving = self._member.saving
+        if saving is not None:
+            if self._state.unsent:
+                await saving.prepare()
+            await saving.certain()
+
+    def be_saved(self, durability: Durability) -> None:
+        """Save it from now on, as with ``autosave=True``: what a swarm that is saved says to its members."""
+        if self._residence.vacant:
+            self._member.be_saved(durability)
+
+    def be_in(self, workspace: Workspace) -> None:
+        """Have the folder in *workspace*, unless it lives somewhere, or was given a workspace of its own."""
+        if self._residence.vacant and not self._member.has_chosen:
+            self._member.be_in(workspace)
+
+    def usage_of(self, run_id: str) -> Usage:
+        """What that run has spent so far, as far as is in memory."""
+        run = self._state.find_run(run_id)
+        return Usage() if run is None else run.usage
+
+    def read_output(self, text: str) -> OutputT:
+        """*text* as an answer in the ``output_type``.
+
+        :raises ValueError: it is none.
+        """
+        return self._profile.output.read(text)
+
+    async def load_if_fresh(self) -> None:
         """Load what was saved, unless something was asked of this object already, or loaded."""
         if self._state.run is None and not self._state.accepted:
             await self.load()

@@ -106,6 +106,9 @@ class _Known:
                 self.loop += 1
                 self.loops[self.run_id] = self.loop
                 self.calls = {call.id: call for call in record.message.tool_calls}
+            case journal.MemberFinished() | journal.MemberFailed(skipped=True):
+                self.loop += 1
+                self.loops[self.run_id] = self.loop
             case _:
                 pass
 
@@ -162,7 +165,11 @@ def _answered(known: _Known, record: journal.PersonAnswered) -> str:
 
 
 def _remembered(_: _Known, record: journal.MemorySet) -> str:
-    return f"{record.key} = {bytes(record.value)[: 4 * _WIDTH].decode('utf-8', 'replace')}"
+    return f"{record.key} = {_text(record.value)}"
+
+
+def _text(value: msgspec.Raw) -> str:
+    return bytes(value)[: 4 * _WIDTH].decode("utf-8", "replace")
 
 
 def _reduced(_: _Known, record: journal.ContextReduced) -> str:
@@ -187,7 +194,6 @@ _SUMMARIES: dict[type[journal.Record], Callable[[_Known, Any], str]] = {
     journal.ModelReplied: _reply,
     journal.ToolsStarted: lambda known, record: ", ".join(map(known.call, record.call_ids)),
     journal.ToolsWithdrawn: lambda known, record: ", ".join(map(known.call, record.call_ids)),
-    journal.ToolsWithdrawn: lambda known, record: ", ".join(map(known.call, record.call_ids)),
     journal.ToolFinished: _ended,
     journal.CallsClosed: lambda _known, _record: "what was open is answered with what is known of it",
     journal.PersonAsked: _asked,
@@ -196,6 +202,13 @@ _SUMMARIES: dict[type[journal.Record], Callable[[_Known, Any], str]] = {
     journal.MemoryDeleted: lambda _, record: record.key,
     journal.ContextReduced: _reduced,
     journal.SleepBegan: lambda known, record: f"{known.tool(record.call_id)} sleeps until {record.until}",
+    journal.MemberStarted: lambda _, record: f"{record.member} begins {record.key}: {record.task}",
+    journal.MemberFinished: lambda _, record: (
+        f"{record.by or record.member} finished {record.key}: {record.text}"
+    ),
+    journal.MemberFailed: lambda _, record: f"{record.member} failed at {record.key}: {record.error}",
+    journal.Decided: lambda _, record: f"{record.key} = {_text(record.value)}",
+    journal.SwarmAnswered: lambda _, record: record.text,
     journal.RunEnded: lambda _, record: record.error or record.stop_reason,
     journal.StartedAnew: lambda _known, _record: "a fresh agent began a new conversation",
     journal.StateReplaced: _replaced,

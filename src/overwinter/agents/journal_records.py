@@ -15,7 +15,11 @@ __all__ = [
     "AskedAgain",
     "CallsClosed",
     "ContextReduced",
+    "Decided",
     "JournalRecord",
+    "MemberFailed",
+    "MemberFinished",
+    "MemberStarted",
     "MemoryDeleted",
     "MemorySet",
     "ModelReplied",
@@ -28,6 +32,7 @@ __all__ = [
     "SleepBegan",
     "StartedAnew",
     "StateReplaced",
+    "SwarmAnswered",
     "TaskAccepted",
     "TaskWithdrawn",
     "ToolFinished",
@@ -171,6 +176,52 @@ class SleepBegan(Record, frozen=True, kw_only=True, tag="sleep_began"):
     key: str = ""
 
 
+class MemberStarted(Record, frozen=True, kw_only=True, tag="member_started"):
+    """A member of a swarm was given work; its own run has the id ``{run id of the swarm}:{key}``."""
+
+    key: str
+    member: str
+    task: str
+
+
+class MemberFinished(Record, frozen=True, kw_only=True, tag="member_finished"):
+    """A member did its work, or ``by``, its fallback, did; ``seconds`` is how long that took."""
+
+    key: str
+    member: str
+    text: str
+    stop_reason: str = ""
+    usage: Usage = Usage()
+    by: str = ""
+    attempts: int = 1
+    seconds: float = 0.0
+
+
+class MemberFailed(Record, frozen=True, kw_only=True, tag="member_failed"):
+    """A member failed. With ``skipped`` the swarm goes on without its work; otherwise the work is still to be done."""
+
+    key: str
+    member: str
+    error: str
+    skipped: bool = False
+    usage: Usage = Usage()
+    attempts: int = 1
+    seconds: float = 0.0
+
+
+class Decided(Record, frozen=True, kw_only=True, tag="decided"):
+    """Something was decided in a swarm's run, and is not decided again; ``value`` is any JSON."""
+
+    key: str
+    value: msgspec.Raw
+
+
+class SwarmAnswered(Record, frozen=True, kw_only=True, tag="swarm_answered"):
+    """A swarm's run came to its answer."""
+
+    text: str
+
+
 class RunEnded(Record, frozen=True, kw_only=True, tag="run_ended"):
     """The run ended, for good (``finished``) or for now.
 
@@ -216,6 +267,11 @@ JournalRecord: TypeAlias = (
     | MemoryDeleted
     | ContextReduced
     | SleepBegan
+    | MemberStarted
+    | MemberFinished
+    | MemberFailed
+    | Decided
+    | SwarmAnswered
     | RunEnded
     | StartedAnew
     | StateReplaced

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
@@ -11,6 +11,7 @@ from overwinter.agents.allowance import LimitMet
 from overwinter.agents.calls import Calls
 from overwinter.agents.context_window import ContextWindow
 from overwinter.agents.journal_records import AskedAgain, ModelReplied, UserSaid
+from overwinter.agents.knowledge import BY_TOOL
 from overwinter.agents.models.protocol import ModelRequest
 from overwinter.agents.models.retry import ModelEvent, ModelRetried, complete_with_fallbacks
 from overwinter.agents.replies import storable_reply, storable_text
@@ -21,11 +22,12 @@ from overwinter.errors import OutputInvalid
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from overwinter.agents.allowance import Account
     from overwinter.agents.budget import Budget
-    from overwinter.agents.models.protocol import Message, Model, ModelReply
+    from overwinter.agents.models.protocol import Message, Model, ModelReply, ToolCall
     from overwinter.agents.stage import Stage
 
-__all__ = ["Ending", "Loop"]
+__all__ = ["Ending", "Loop", "RunLoop"]
 
 CONTINUE = "Continue."
 
@@ -36,6 +38,25 @@ class Ending(msgspec.Struct, frozen=True):
     status: Literal["finished", "paused"]
     stop_reason: str
     output: object = None
+
+
+class RunLoop(Protocol):
+    """What carries out one run, however it does."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has been at work, over all its resumptions."""
+        ...
+
+    def pause(self) -> None:
+        """Pause after the step that is under way."""
+
+    def decided(self) -> None:
+        """A person decided about a call."""
+
+    async def run(self) -> Ending:
+        """Go on until the run finishes or pauses. Cancelling it leaves it resumable."""
+        ...
 
 
 class Loop:
@@ -54,6 +75,7 @@ class Loop:
         max_loops: int | None = None,
         budget: Budget | None = None,
         restarts: bool = False,
+        accounts: tuple[Account, ...] = (),
     ) -> None:
         profile = stage.profile
         self._stage = stage
@@ -62,7 +84,7 @@ class Loop:
         self._calls = Calls(stage)
         self._streams = streams
         self._max_loops = profile.max_loops if max_loops is None else max_loops
-        self._spending = Spending(stage, budget or profile.settings.budget)
+        self._spending = Spending(stage, budget or profile.settings.budget, accounts)
         self._context = ContextWindow(stage, Summarizer(stage, self._spending))
         self._output_retries = profile.settings.output_retries
         self._pause_asked = False
@@ -215,6 +237,10 @@ class Loop:
 
     def _ending(self, said: Message) -> Ending | None:
         """How the run ends with this message of the model, or ``None`` when it goes on."""
+        ended_by = next(filter(self._ends_run, said.tool_calls), None)
+        if ended_by is not None:
+            output = self._profile.output.try_to_read(self._state.output_of(ended_by.id))
+            return Ending("finished", BY_TOOL + ended_by.name, output)
         reason = self._reason_to_finish(said)
         if not reason:
             return None
@@ -234,6 +260,9 @@ class Loop:
                 ) from error
             self._output_retries -= 1
             return None
+
+    def _ends_run(self, call: ToolCall) -> bool:
+        return self._profile.toolbox.ends_run(call.name) and self._state.went_well(call.id)
 
     def _reason_to_finish(self, said: Message) -> str:
         text, profile = said.content, self._profile

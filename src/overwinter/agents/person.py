@@ -60,6 +60,6 @@ class PersonInTheLoop(AgentHandle[OutputT]):
             encode_checked(text, what="text")
         except SaveRejected as error:
             raise ConfigurationError(f"what the person says cannot be stored: {error}") from error
-        await self._load_if_fresh()
+        await self.load_if_fresh()
         async with self._residence.at_home() as home:
             await self._ask(home, DecideCall(decision, text, call_id))

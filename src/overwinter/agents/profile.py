@@ -12,6 +12,7 @@ from overwinter.agents.budget import Budget
 from overwinter.agents.context import ContextPolicy
 from overwinter.agents.models.retry import RetryPolicy
 from overwinter.agents.output import OutputFormat
+from overwinter.agents.results import RunResult
 from overwinter.agents.retention import KEEP_64_MB, Retention
 from overwinter.agents.toolbox import Toolbox
 from overwinter.agents.tools import OnUnknown
@@ -21,9 +22,12 @@ from overwinter.persistence.names import agent_id_for, storable_name
 from overwinter.persistence.secrets import redact, reveal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from overwinter.agents.loop import RunLoop
     from overwinter.agents.models.protocol import Model
+    from overwinter.agents.records import Pending
+    from overwinter.agents.state import AgentState
     from overwinter.agents.tools import Tool
 
 __all__ = ["Durability", "Profile", "Settings"]
@@ -74,7 +78,15 @@ class Profile(Generic[OutputT]):
     """The settings of one agent with its tools, models and functions.
 
     Everything is checked here, so that a wrong setting fails where it was written and not in the middle of a run.
+
+    :ivar kind: the folder of the workspace in which its own one stands.
+    :ivar make_loop: what carries out its runs, if that is not the loop of an agent.
+    :ivar closing: awaited when its actor stops.
     """
+
+    kind = "agents"
+    make_loop: Callable[..., RunLoop] | None = None
+    closing: Callable[[], Awaitable[None]] | None = None
 
     def __init__(
         self,
@@ -144,6 +156,14 @@ class Profile(Generic[OutputT]):
             self._other_models[name] = _by_name(name)
         return (self._other_models[name],)
 
+    def make_result(self, state: AgentState, **told: Any) -> RunResult[Any]:  # noqa: ARG002
+        """The result of a run that stands in the state."""
+        return RunResult(agent_name=self.name, **told)
+
+    def pending(self, state: AgentState) -> tuple[Pending, ...]:
+        """The calls that wait for a person."""
+        return tuple(state.pending.values())
+
     @property
     def encoded(self) -> bytes:
         """Every setting as one JSON object, credentials redacted."""
@@ -197,9 +217,13 @@ class Profile(Generic[OutputT]):
         parts = (self.settings.system_prompt, self.output.instruction)
         self._system_prompt = "\n\n".join(part for part in parts if part)
 
-    def _encode(self) -> bytes:
+    def renew(self) -> None:
+        """Encode the settings anew: one of them has changed."""
+        self._keep(self._encode())
+
+    def _described(self) -> dict[str, Any]:
         condition = self.stopping_condition
-        described = {
+        return {
             **msgspec.to_builtins(self.settings),
             "agent_name": storable_name(self.settings.agent_name),
             "session": storable_name(self.settings.session),
@@ -213,8 +237,10 @@ class Profile(Generic[OutputT]):
             "retry": msgspec.to_builtins(self.retry),
             "tools": self.toolbox.describe(),
         }
+
+    def _encode(self) -> bytes:
         try:
-            return encode_checked(_listed(described), what="agent")
+            return encode_checked(_listed(self._described()), what="agent")
         except SaveRejected as error:
             raise ConfigurationError(f"a setting of agent {self.name!r} cannot be stored: {error}") from error
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from overwinter.agents.base import state_of
+from overwinter.agents.knowledge import BY_TOOL
 from overwinter.agents.restore import Restored
-from overwinter.agents.results import RunResult
 from overwinter.agents.run_index import RunIndex, describe, read_index
 from overwinter.errors import ConfigurationError, OutputInvalid
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from overwinter.agents.membership import Membership
     from overwinter.agents.profile import Profile
     from overwinter.agents.records import RunSummary
+    from overwinter.agents.results import RunResult
     from overwinter.agents.saving import Saving
     from overwinter.agents.state import AgentState
     from overwinter.agents.ticket import Ticket
@@ -178,20 +179,20 @@ def recorded_result(profile: Profile[Any], state: AgentState, run: RunSummary) -
 
     :raises OutputInvalid: its answer is none of the ``output_type`` that the agent has now.
     """
-    said = (entry for entry in reversed(state.conversation) if entry.role == "assistant")
-    text = answer = next((entry.content for entry in said if entry.run_id == run.run_id), "")
+    text = answer = state.answer_of(run)
     token = profile.settings.stopping_token
     if run.stop_reason == "stopping_token" and token and profile.output.schema is not None:
         answer = text.replace(token, "")
+    read = profile.output.try_to_read if run.stop_reason.startswith(BY_TOOL) else profile.output.read
     try:
-        output = profile.output.read(answer)
+        output = read(answer)
     except ValueError as error:
         raise OutputInvalid(
             f"the answer of run {run.run_id!r} of agent {profile.name!r} is no {profile.output.name}: {error}. "
             "It was given when the agent had another output_type; state_at() shows it as it is."
         ) from error
-    return RunResult(
-        agent_name=profile.name,
+    return profile.make_result(
+        state,
         run_id=run.run_id,
         status="finished",
         stop_reason=run.stop_reason,

@@ -10,6 +10,8 @@ from overwinter.agents.models.protocol import Message, Usage
 
 __all__ = [
     "AcceptedTask",
+    "Begun",
+    "Choice",
     "Decision",
     "Entry",
     "Pending",
@@ -19,6 +21,7 @@ __all__ = [
     "StateBody",
     "Status",
     "ToolOutcome",
+    "Work",
 ]
 
 Status = Literal["idle", "running", "paused", "interrupted", "failed", "finished"]
@@ -90,6 +93,45 @@ class Sleep(Struct, frozen=True):
     key: str = ""
 
 
+class Work(Struct, frozen=True, kw_only=True):
+    """What a member of a swarm did, or failed to do for good.
+
+    :ivar key: which work of the run it is.
+    :ivar member: who was asked; ``by`` is who did it, where that is another.
+    :ivar status: ``skipped`` for work that failed and is done without.
+    :ivar stop_reason: why the member's run ended, as its result says.
+    :ivar seconds: how long it took, over all attempts since the swarm last began.
+    """
+
+    run_id: str
+    key: str
+    member: str
+    status: Literal["finished", "skipped"] = "finished"
+    by: str = ""
+    text: str = ""
+    stop_reason: str = ""
+    usage: Usage = Usage()
+    error: str = ""
+    attempts: int = 1
+    seconds: float = 0.0
+    at: str = ""
+
+
+class Choice(Struct, frozen=True):
+    """What was decided in a run of a swarm, under a key of its own; ``value`` is any JSON."""
+
+    run_id: str
+    key: str
+    value: Any
+
+
+class Begun(Struct, frozen=True):
+    """Work of a member that began and has not ended; ``failures`` counts its attempts that failed."""
+
+    member: str
+    failures: int = 0
+
+
 class RunSummary(Struct, kw_only=True):
     """One run. A run that was resumed stands in the list once for each time it ended.
 
@@ -138,3 +180,6 @@ class StateBody(Struct, kw_only=True):
     conversation: list[Entry] = []
     tool_results: list[ToolOutcome] = []
     runs: list[RunSummary] = []
+    begun_work: dict[str, Begun] = {}
+    choices: list[Choice] = []
+    works: list[Work] = []

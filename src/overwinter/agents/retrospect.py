@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from overwinter.agents.restore import Restored
     from overwinter.agents.state import AgentState
 
-__all__ = ["AgentRetrospect"]
+__all__ = ["AgentRetrospect", "Retrospect"]
 
 OutputT = TypeVar("OutputT")
 
 
-class AgentRetrospect(AgentHandle[OutputT]):
+class Retrospect(AgentHandle[OutputT]):
     """What an agent's journal tells. It is read in a thread, also while the agent is at work, and nobody is kept
     from writing it.
 
@@ -59,6 +59,13 @@ class AgentRetrospect(AgentHandle[OutputT]):
         """
         return diff_states(await self._state_at(before), await self._state_at(after))
 
+    async def _state_at(self, step: int | None) -> AgentState:
+        return await self._member.past(lambda folder, files: read_state_at(folder, step, files=files))
+
+
+class AgentRetrospect(Retrospect[OutputT]):
+    """An agent's look back, and the fork that goes on from what is seen there."""
+
     async def fork(
         self, *, at: int | None = None, agent_name: str = "", session: str | None = None, **overrides: Any
     ) -> Self:
@@ -88,6 +95,3 @@ class AgentRetrospect(AgentHandle[OutputT]):
         await fork._member.begin_with(restored, f"agent {self.agent_name!r}, step {step}")  # noqa: SLF001
         await fork.save()
         return fork
-
-    async def _state_at(self, step: int | None) -> AgentState:
-        return await self._member.past(lambda folder, files: read_state_at(folder, step, files=files))

@@ -12,8 +12,8 @@ from overwinter.agents import events
 from overwinter.agents.calls import ProgramEnds
 from overwinter.agents.deadline import deadline
 from overwinter.agents.journal_records import RunBegan, RunEnded, RunResumed
+from overwinter.agents.knowledge import BY_TOOL
 from overwinter.agents.loop import Loop
-from overwinter.agents.results import RunResult
 from overwinter.errors import AskDeadlock, RunInterrupted
 
 if TYPE_CHECKING:
@@ -73,12 +73,14 @@ class RunServer:
         begun = RunResumed if ticket.resumed else RunBegan
         state.happened(begun(at=stage.now(), run_id=ticket.run_id))
         stage.emit(events.RunStarted, task=state.task, resumed=ticket.resumed)
-        ticket.loop = Loop(
+        make = stage.profile.make_loop or Loop
+        ticket.loop = make(
             stage,
             streams=ticket.streams,
             max_loops=ticket.max_loops,
             budget=ticket.budget,
             restarts=restarts,
+            accounts=stage.accounts(ticket.within),
         )
         if ticket.pause_asked:
             ticket.loop.pause()
@@ -114,16 +116,16 @@ class RunServer:
             )
         )
         assert state.run is not None
-        result: RunResult[object] = RunResult(
-            agent_name=stage.profile.name,
+        result = stage.profile.make_result(
+            state,
             run_id=ticket.run_id,
             status=ending.status,
             stop_reason=ending.stop_reason,
-            text=state.last_text,
+            text=state.answer_of(state.run) if ending.stop_reason.startswith(BY_TOOL) else state.last_text,
             usage=state.run.usage,
             loop_count=state.loop_count,
             output=ending.output,
-            pending=tuple(state.pending.values()) if ending.status == "paused" else (),
+            pending=stage.profile.pending(state) if ending.status == "paused" else (),
         )
         # In "sync" nobody hears of an end that is not on disk. Whoever interrupts now ends the waiting for it.
         ticket.scope = CancelScope(shield=True)

@@ -32,14 +32,16 @@ class Spending:
     """The model calls of one run, each reserved before it is made and settled after it.
 
     It is made when the run begins or goes on, for the run's time begins with it.
+
+    :param shared: the accounts on which others draw too: those of the swarms that wait for the run, and the runtime's.
     """
 
-    def __init__(self, stage: Stage, budget: Budget | None) -> None:
+    def __init__(self, stage: Stage, budget: Budget | None, shared: tuple[Account, ...]) -> None:
         self._stage = stage
         self._models = stage.profile.models
         run = stage.state.run
         self._own = Account(budget, clock=stage.clock, seconds=0.0 if run is None else run.seconds)
-        self._accounts = (self._own, stage.account)
+        self._accounts = (self._own, *shared)
         self._loans: list[Loan] = []
         self._model: Model = self._models[0]
         self._size: CallSize | None = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from overwinter.agents.estimate import Estimator
     from overwinter.agents.events import Event
     from overwinter.agents.profile import Profile
+    from overwinter.agents.runtime import Runtime
     from overwinter.agents.saving import Saving
     from overwinter.agents.state import AgentState
     from overwinter.runtime import Clock
@@ -25,18 +26,17 @@ __all__ = ["Stage"]
 class Stage:
     """One agent on the runtime where it works: who it is, what it knows, and what surrounds it.
 
-    ``account`` is the runtime's, on which all its agents draw; ``estimator`` guesses the size of the agent's next call.
-    ``saving`` is ``None`` while nothing of the agent is saved.
+    ``estimator`` guesses the size of the agent's next call. ``saving`` is ``None`` while nothing of the agent is saved.
     """
 
     __slots__ = (
-        "account",
         "clock",
         "estimator",
         "limiter",
         "profile",
         "publish",
         "random",
+        "runtime",
         "saving",
         "state",
         "workspace_dir",
@@ -52,7 +52,7 @@ class Stage:
         limiter: CapacityLimiter,
         workspace_dir: Path,
         publish: Callable[[Event], None],
-        account: Account,
+        runtime: Runtime,
         estimator: Estimator,
         saving: Saving | None = None,
     ) -> None:
@@ -63,9 +63,14 @@ class Stage:
         self.limiter = limiter
         self.workspace_dir = workspace_dir
         self.publish = publish
-        self.account = account
+        self.runtime = runtime
         self.estimator = estimator
         self.saving = saving
+
+    def accounts(self, within: tuple[str, ...]) -> tuple[Account, ...]:
+        """On what a run draws that is part of the runs *within*: their swarms' accounts, and the runtime's."""
+        teams = self.runtime.team_accounts
+        return (*(teams[key] for key in within if key in teams), self.runtime.account)
 
     def emit(self, event: type[Event], **fields: Any) -> None:
         """Publish an event of the current run."""

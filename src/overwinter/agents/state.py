@@ -9,7 +9,6 @@ import msgspec
 
 from overwinter.agents.estimate import tokens_of
 from overwinter.agents.journal_records import JournalRecord, Record
-from overwinter.agents.knowledge import Knowledge
 from overwinter.agents.memory import Memory
 from overwinter.agents.models.protocol import Usage
 from overwinter.agents.records import (
@@ -24,12 +23,14 @@ from overwinter.agents.records import (
     Status,
     ToolOutcome,
 )
+from overwinter.agents.teamwork import Teamwork
 from overwinter.agents.unanswered import without_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from overwinter.agents import journal_records as journal
+    from overwinter.agents.models.protocol import ToolCall
 
 __all__ = ["AgentState"]
 
@@ -37,7 +38,7 @@ GO_ON = "Go on with this task, which was cut off before the others: {task}"
 DIED = "the process ended in the middle of the run"
 
 
-class AgentState(Knowledge):
+class AgentState(Teamwork):
     """The mutable state of one agent.
 
     It changes only by :meth:`happened`, which folds a record in and hands it on to whoever keeps records, so that the
@@ -69,7 +70,6 @@ class AgentState(Knowledge):
         "status",
         "tool_results",
         "unsent",
-        "usage",
     )
 
     def __init__(self) -> None:
@@ -84,6 +84,7 @@ class AgentState(Knowledge):
         self.conversation: list[Entry] = []
         self.tool_results: list[ToolOutcome] = []
         self.runs: list[RunSummary] = []
+        self.forget_work()
         self.accepted: list[AcceptedTask] = []
         self.begun_calls: set[str] = set()
         self.pending: dict[str, Pending] = {}
@@ -142,6 +143,9 @@ class AgentState(Knowledge):
             conversation=self.conversation,
             tool_results=self.tool_results,
             runs=self.runs,
+            begun_work=self.begun_work,
+            choices=self.choices,
+            works=self.works,
         )
 
     def restore(self, body: StateBody) -> None:
@@ -150,6 +154,7 @@ class AgentState(Knowledge):
         self.conversation = list(body.conversation)
         self.tool_results = list(body.tool_results)
         self.runs = list(body.runs)
+        self.restore_work(body)
         self.accepted = list(body.accepted)
         self.begun_calls = set(body.begun_calls)
         self.pending = {pending.call_id: pending for pending in body.pending}
@@ -195,6 +200,7 @@ class AgentState(Knowledge):
         self.run = RunSummary(run_id=record.run_id, task=task.task, began=record.at)
         self.status = "running"
         self.partial_text = ""
+        self.begun_work = {}
         self._say("user", task.task, record.at)
 
     def _run_resumed(self, record: journal.RunResumed) -> None:
@@ -239,7 +245,7 @@ class AgentState(Knowledge):
         self.begun_calls.difference_update(record.call_ids)
 
     def _tool_finished(self, record: journal.ToolFinished) -> None:
-        call = next((call for call in self.open_calls if call.id == record.call_id), None)
+        call = self._open_call(record.call_id)
         if call is None:
             return
         self.tool_results.append(
@@ -263,7 +269,7 @@ class AgentState(Knowledge):
         self._close_open_calls(record.at)
 
     def _person_asked(self, record: journal.PersonAsked) -> None:
-        call = next((call for call in self.open_calls if call.id == record.call_id), None)
+        call = self._open_call(record.call_id)
         if call is not None:
             self.decisions.pop(call.id, None)
             self.pending[call.id] = Pending(
@@ -293,6 +299,9 @@ class AgentState(Knowledge):
 
     def _sleep_began(self, record: journal.SleepBegan) -> None:
         self.sleeps[record.call_id, record.key, record.number] = record.until
+
+    def _swarm_answered(self, record: journal.SwarmAnswered) -> None:
+        self._say("assistant", record.text, record.at)
 
     def _run_ended(self, record: journal.RunEnded) -> None:
         self.status = record.status
@@ -328,6 +337,9 @@ class AgentState(Knowledge):
             self._say("tool", output, at, tool_call_id=call.id, name=call.name)
             self._settle_call(call.id)
 
+    def _open_call(self, call_id: str) -> ToolCall | None:
+        return next((call for call in self.open_calls if call.id == call_id), None)
+
     def _settle_call(self, call_id: str) -> None:
         self.begun_calls.discard(call_id)
         self.pending.pop(call_id, None)
@@ -344,6 +356,8 @@ class AgentState(Knowledge):
 _KNOWN = (
     "accepted",
     "begun_calls",
+    "begun_work",
+    "choices",
     "context_tokens",
     "context_upto",
     "conversation",
@@ -358,6 +372,7 @@ _KNOWN = (
     "status",
     "tool_results",
     "usage",
+    "works",
 )
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from overwinter.agents.models.protocol import Usage
-    from overwinter.agents.records import AcceptedTask, Entry, RunSummary, Status, ToolOutcome
+    from overwinter.agents.records import AcceptedTask, Entry, RunSummary, Status, ToolOutcome, Work
     from overwinter.agents.state import AgentState
 
 __all__ = ["StateView"]
@@ -21,6 +21,11 @@ class StateView:
 
     def __init__(self, state: AgentState) -> None:
         self._state = state
+
+    @property
+    def key(self) -> str:
+        """Tells this agent from all others of the process, those of its name included; another one in each process."""
+        return self._state.key
 
     @property
     def status(self) -> Status:
@@ -56,6 +61,11 @@ class StateView:
     def runs(self) -> tuple[RunSummary, ...]:
         """Every run that ended, in order."""
         return tuple(msgspec.structs.replace(run) for run in self._state.runs)
+
+    @property
+    def works(self) -> tuple[Work, ...]:
+        """Of a swarm: the work of its members that ended, in the order in which it did."""
+        return tuple(self._state.works)
 
     @property
     def run_id(self) -> str:

@@ -23,7 +23,7 @@ async def stream_events(
 ) -> AsyncGenerator[Event, None]:
     """Yield the events of one run as they happen, and raise what the run raises.
 
-    Without ``run_id`` it is the run that starts next.
+    Without ``run_id`` it is the run that starts next. The events of the runs that are part of it come along.
 
     Closing the generator early, or cancelling whoever iterates, cancels the run and waits until it is saved.
     """
@@ -33,7 +33,7 @@ async def stream_events(
         nonlocal run_id
         if not run_id and isinstance(event, RunStarted):
             run_id = event.run_id
-        if run_id and event.run_id == run_id:
+        if run_id and (event.run_id == run_id or event.run_id.startswith(f"{run_id}:")):
             queue.put_nowait(event)
 
     unwatch = watch(put)
@@ -42,7 +42,7 @@ async def stream_events(
     try:
         while (event := await queue.get()) is not None:
             yield event
-            if isinstance(event, RunEnded):
+            if isinstance(event, RunEnded) and event.run_id == run_id:
                 break
         result: Any = await task
         if event is None and isinstance(result, RunResult):

@@ -10,7 +10,7 @@ from overwinter.agents.callers import Callers
 
 if TYPE_CHECKING:
     from overwinter.agents.budget import Budget
-    from overwinter.agents.loop import Loop
+    from overwinter.agents.loop import RunLoop
     from overwinter.agents.recall import KnownRun
     from overwinter.runtime import Reply
 
@@ -65,7 +65,7 @@ class Ticket:
         self.queue = queue
         self.known = known
         self.recalled = recalled
-        self.loop: Loop | None = None
+        self.loop: RunLoop | None = None
         self.pause_asked = False
         self.scope = CancelScope()
         self.reason = ""

@@ -58,6 +58,10 @@ class Fragments:
             return [head + end]
         return [head, *self._blocks, *self._tail, b"\n  " + end]
 
+    def __len__(self) -> int:
+        """How many elements are held."""
+        return self._count
+
     def _append(self, text: bytes) -> None:
         piece = (b",\n    " if self._count else b"\n    ") + text
         self._count += 1

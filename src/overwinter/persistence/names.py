@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["NAMESPACE", "agent_id_for", "folder_name", "id_digits", "slug", "storable_name"]
+__all__ = ["NAMESPACE", "agent_id_for", "folder_name", "id_digits", "slug", "storable_name", "swarm_id_for"]
 
 NAMESPACE = "3f0a4c1e-6f0e-5d0b-9a55-0b7c1d9e2a64"
 """The namespace of every derived id. It never changes: a changed one would make every agent a new one."""
@@ -29,6 +29,12 @@ def agent_id_for(agent_name: str, session: str = "") -> str:
     """
     name = agent_name.encode("utf-8", "surrogatepass")
     return _derive(b"%d:%b%b" % (len(name), name, session.encode("utf-8", "surrogatepass")))
+
+
+def swarm_id_for(name: str, session: str = "") -> str:
+    """The id of the swarm of this name in this session; never that of an agent. See :func:`agent_id_for`."""
+    encoded = name.encode("utf-8", "surrogatepass")
+    return _derive(b"swarm:%d:%b%b" % (len(encoded), encoded, session.encode("utf-8", "surrogatepass")))
 
 
 def slug(name: str) -> str:

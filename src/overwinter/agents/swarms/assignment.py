@@ -1,0 +1,249 @@
+"""One piece of work of one member: tried, tried again, handed to who stands in for it, and recorded."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from anyio import sleep_forever
+
+from overwinter.agents import events
+from overwinter.agents.allowance import Amount, picos
+from overwinter.agents.deadline import deadline
+from overwinter.agents.journal_records import MemberFailed as MemberFailedRecord
+from overwinter.agents.journal_records import MemberFinished, MemberStarted
+from overwinter.agents.models.protocol import Usage
+from overwinter.agents.replies import storable_text
+from overwinter.agents.runs import Runs
+from overwinter.errors import MemberFailed, MemberTimeout, NothingToResume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from overwinter.agents.allowance import Account
+    from overwinter.agents.journal_records import JournalRecord
+    from overwinter.agents.records import Begun, Work
+    from overwinter.agents.stage import Stage
+    from overwinter.agents.swarms.base import Swarm
+    from overwinter.agents.swarms.member import Member
+
+__all__ = ["Assignment", "MemberPaused"]
+
+_LONGEST_BACKOFF = 60.0
+
+
+class MemberPaused(Exception):
+    """The member's own run paused; ``reason`` is its ``stop_reason``."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Done(NamedTuple):
+    text: str
+    stop_reason: str
+    usage: Usage
+
+
+class Assignment:
+    """What a member was asked to do, until it is done, given up, or cut off.
+
+    :param accounts: those of the swarm, and of the swarms that it works for.
+    :param passing: the member comes for this work only, and is saved only if it saves itself.
+    :param veteran: the member worked for the swarm in another process: it is loaded, and goes on in its conversation.
+    :param cut_off: what is known of the work from before the run was cut off, where it had begun.
+    """
+
+    def __init__(
+        self,
+        swarm: Swarm[Any],
+        stage: Stage,
+        accounts: tuple[Account, ...],
+        member: Member,
+        task: str,
+        *,
+        key: str,
+        streams: bool,
+        passing: bool,
+        veteran: bool,
+        cut_off: Begun | None,
+    ) -> None:
+        self._swarm = swarm
+        self._stage = stage
+        self._accounts = accounts
+        self._member = member
+        self._task = task
+        self._key = key
+        self._run_id = f"{stage.state.run_id}:{key}"
+        self._streams = streams
+        self._passing = passing
+        self._remembers = cut_off is not None if passing else veteran
+        self._began_before = cut_off is not None
+        self._attempts = 0 if cut_off is None else cut_off.failures
+        self._usage = Usage()
+        self._began = stage.clock.monotonic()
+
+    async def perform(self) -> Work:
+        """Do it, as the member's policy says, and return what is recorded of it.
+
+        :raises MemberFailed: it failed, and so did its fallback, and the policy says ``fail_fast``.
+        :raises MemberPaused: the member's run paused.
+        """
+        stage, name = self._stage, self._member.agent_name
+        if not self._began_before:
+            stage.state.happened(
+                MemberStarted(at=stage.now(), key=self._key, member=name, task=storable_text(self._task))
+            )
+        stage.emit(events.MemberStarted, key=self._key, member=name, task=self._task)
+        policy = self._swarm.roster.policy_of(self._member)
+        last: Exception | None = None
+        tries = [self._member] * policy.attempts + ([policy.fallback] if policy.fallback is not None else [])
+        for number, one in enumerate(tries):
+            if number and one is self._member:
+                await stage.clock.sleep(min(policy.backoff * 2 ** (number - 1), _LONGEST_BACKOFF))
+            try:
+                done = await self._attempt(one, policy.timeout)
+            except MemberPaused:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a member raises is its failure
+                await self._go_down_with_the_runtime()
+                last = error
+                self._failed(one, error, tries[number + 1 :], policy.then)
+                continue
+            return await self._finished(done, by="" if one is self._member else one.agent_name)
+        assert last is not None
+        return await self._given_up(last, skip=policy.then == "skip")
+
+    async def _attempt(self, one: Member, timeout: float | None) -> _Done:  # noqa: ASYNC109
+        self._attempts += 1
+        with deadline(self._stage.clock, timeout):
+            if isinstance(one, Runs):
+                return await self._run(one)
+            return await self._run_foreign(one)
+        raise MemberTimeout(f"{one.agent_name!r} did not finish within the {timeout:g} s of its policy")
+
+    async def _run(self, member: Runs[Any, Any]) -> _Done:
+        await self._swarm.crew.ready(
+            member,
+            self._stage.runtime,
+            saved=None if self._passing else self._swarm.saved_as,
+            load=self._remembers,
+        )
+        if self._began_before:
+            # What it spent before it was cut off was drawn on accounts that are gone.
+            self._began_before = False
+            spent = member.usage_of(self._run_id)
+            for account in self._accounts:
+                account.charge(Amount(spent.total_tokens, picos(spent.cost or 0.0)))
+        result = await member.work(self._task, run_id=self._run_id, streams=self._streams)
+        if result.status == "paused":
+            raise MemberPaused(result.stop_reason)
+        return _Done(result.text, result.stop_reason, result.usage)
+
+    async def _run_foreign(self, member: Member) -> _Done:
+        """The work of a member that is no agent or swarm of this project."""
+        began_before, self._began_before = self._began_before, True
+        run: Callable[..., Any] = member.run
+        if "run_id" in inspect.signature(run).parameters:
+            result = await run(self._task, run_id=self._run_id)
+        elif began_before:
+            try:
+                result = await member.resume()
+            except NothingToResume:
+                result = await run(self._task)
+        else:
+            result = await run(self._task)
+        if getattr(result, "status", "") == "paused":
+            raise MemberPaused(getattr(result, "stop_reason", "pause"))
+        usage = getattr(result, "usage", None)
+        told = str(getattr(result, "stop_reason", ""))
+        return _Done(str(result), told, usage if isinstance(usage, Usage) else Usage())
+
+    async def _go_down_with_the_runtime(self) -> None:
+        """A member that stops because everything does has not failed: this run is about to be interrupted too."""
+        if not self._stage.runtime.running:
+            await sleep_forever()
+
+    def _failed(self, one: Member, error: Exception, then: list[Member], otherwise: str) -> None:
+        what_next = "skip" if otherwise == "skip" else "fail"
+        if then:
+            what_next = "retry" if then[0] is one else "fallback"
+        if isinstance(one, Runs) and (not then or then[0] is not one):
+            self._usage += one.usage_of(self._run_id)
+        self._stage.emit(
+            events.MemberFailed,
+            key=self._key,
+            member=one.agent_name,
+            error=self._told(error),
+            attempt=self._attempts,
+            what_next=what_next,
+        )
+        if what_next in ("retry", "fallback"):
+            self._record(
+                MemberFailedRecord(
+                    at=self._stage.now(),
+                    key=self._key,
+                    member=self._member.agent_name,
+                    error=self._told(error),
+                    attempts=self._attempts,
+                )
+            )
+
+    async def _finished(self, done: _Done, *, by: str) -> Work:
+        stage = self._stage
+        self._usage += done.usage
+        self._record(
+            MemberFinished(
+                at=stage.now(),
+                key=self._key,
+                member=self._member.agent_name,
+                by=by,
+                text=storable_text(done.text),
+                stop_reason=storable_text(done.stop_reason),
+                usage=self._usage,
+                attempts=self._attempts,
+                seconds=self._seconds,
+            )
+        )
+        work = stage.state.works[-1]
+        await self._certain()
+        stage.emit(
+            events.MemberFinished, key=self._key, member=work.member, text=work.text, usage=work.usage, by=by
+        )
+        return work
+
+    async def _given_up(self, error: Exception, *, skip: bool) -> Work:
+        name, told = self._member.agent_name, self._told(error)
+        self._record(
+            MemberFailedRecord(
+                at=self._stage.now(),
+                key=self._key,
+                member=name,
+                error=told,
+                skipped=skip,
+                usage=self._usage,
+                attempts=self._attempts,
+                seconds=self._seconds,
+            )
+        )
+        works = self._stage.state.works
+        work = works[-1] if skip else None
+        await self._certain()
+        if work is None:
+            raise MemberFailed(self._swarm.agent_name, name, key=self._key, error=told) from error
+        return work
+
+    def _record(self, record: JournalRecord) -> None:
+        self._stage.state.happened(record)
+
+    async def _certain(self) -> None:
+        if self._stage.saving is not None:
+            await self._stage.saving.step()
+
+    @property
+    def _seconds(self) -> float:
+        return round(self._stage.clock.monotonic() - self._began, 6)
+
+    def _told(self, error: Exception) -> str:
+        return self._stage.scrub(f"{type(error).__name__}: {error}")

@@ -1,0 +1,43 @@
+"""The keyword settings of a swarm, for the type checker's sake: what they mean stands at :class:`Swarm`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypedDict
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from typing_extensions import TypeVar
+
+    from overwinter.agents.budget import Budget
+    from overwinter.agents.profile import Durability
+    from overwinter.agents.retention import Retention
+    from overwinter.agents.swarms.policy import MemberPolicy
+
+    OutputT = TypeVar("OutputT", default=str)
+else:
+    # Defaults of type variables come with Python 3.13; only the type checker has use for them.
+    from typing import TypeVar
+
+    OutputT = TypeVar("OutputT")
+
+__all__ = ["OutputT", "SwarmOptions"]
+
+
+class SwarmOptions(TypedDict, Generic[OutputT], total=False):
+    """Everything that each swarm takes by keyword."""
+
+    session: str
+    agent_id: str | None
+    description: str
+    output_type: type[OutputT]
+    autosave: bool
+    durability: Durability
+    verbose: bool
+    workspace_dir: str | os.PathLike[str] | None
+    policy: MemberPolicy | None
+    policies: Mapping[str, MemberPolicy] | None
+    budget: Budget | None
+    retention: Retention | None
+    lease_timeout: float

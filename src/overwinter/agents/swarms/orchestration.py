@@ -1,0 +1,126 @@
+"""One run of a swarm: its pattern, carried out by its team."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from anyio import CancelScope
+
+from overwinter.agents.allowance import Account, Amount, picos
+from overwinter.agents.budget import TEAM
+from overwinter.agents.journal_records import SwarmAnswered
+from overwinter.agents.loop import Ending
+from overwinter.agents.replies import storable_text
+from overwinter.agents.swarms.team import Team
+from overwinter.errors import ConfigurationError, OutputInvalid
+
+if TYPE_CHECKING:
+    from overwinter.agents.budget import Budget
+    from overwinter.agents.stage import Stage
+    from overwinter.agents.swarms.base import Swarm
+
+__all__ = ["Orchestration"]
+
+
+class Orchestration:
+    """Runs a pattern from its start; what is recorded of its members' work is not done again.
+
+    This is how durable executions replay: the pattern is deterministic but for what its members answer and what is
+    decided, and both are in the journal.
+    """
+
+    def __init__(
+        self,
+        swarm: Swarm[Any],
+        stage: Stage,
+        *,
+        streams: bool,
+        max_loops: int | None,
+        budget: Budget | None,
+        accounts: tuple[Account, ...],
+        restarts: bool,  # noqa: ARG002 - a swarm streams no text of its own
+    ) -> None:
+        self._swarm = swarm
+        self._stage = stage
+        self._max_loops = max_loops
+        run = stage.state.run
+        assert run is not None
+        self._account = Account(
+            budget or stage.profile.settings.budget, clock=stage.clock, prefix=TEAM, seconds=run.seconds
+        )
+        self._account.recount(Amount(run.usage.total_tokens, picos(run.known_cost)))
+        self._shared = accounts
+        self._scope = CancelScope()
+        # The runtime's, the last of those that are shared, goes on counting for as long as the runtime lives.
+        self._team = Team(
+            swarm, stage, (self._account, *accounts[:-1]), streams=streams, parked=self._scope.cancel
+        )
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has been at work, over all its resumptions."""
+        return round(self._account.seconds, 6)
+
+    def pause(self) -> None:
+        """Pause when the members that are at work have done what they are at."""
+        self._team.pause("pause")
+
+    def decided(self) -> None:
+        """What waits for a person waits in a member, which hears of it itself."""
+
+    async def run(self) -> Ending:
+        """Go on until the pattern has its answer, or all that could go on is paused.
+
+        :raises MemberFailed: a member failed, and its policy says ``fail_fast``.
+        :raises OutputInvalid: the answer is none of the swarm's ``output_type``.
+        :raises ConfigurationError: a limit of loops was given, which swarms do not have.
+
+        Cancelling it interrupts all members at work; it returns when they are saved.
+        """
+        if self._max_loops is not None:
+            raise ConfigurationError(
+                f"max_loops is no limit of swarm {self._swarm.agent_name!r}; give it to the member that is paused: "
+                "swarm.member(name).resume(max_loops=...)"
+            )
+        stage, state = self._stage, self._stage.state
+        limit = self._time_is_up()
+        if limit:
+            return Ending("paused", limit)
+        teams = stage.runtime.team_accounts
+        teams[state.key] = self._account
+        text: str | None = None
+        try:
+            with self._scope:
+                text = await self._swarm.orchestrate(state.task, self._team)
+        finally:
+            teams.pop(state.key, None)
+        if text is None:
+            return Ending("paused", self._own_name_of(self._team.paused))
+        return await self._answered(storable_text(text))
+
+    async def _answered(self, text: str) -> Ending:
+        stage, state = self._stage, self._stage.state
+        said = state.conversation[-1]
+        if said.role != "assistant" or said.run_id != state.run_id:
+            state.happened(SwarmAnswered(at=stage.now(), text=text))
+            if stage.saving is not None:
+                await stage.saving.step()
+        try:
+            return Ending("finished", "answered", stage.profile.output.read(text))
+        except ValueError as error:
+            raise OutputInvalid(
+                f"the answer of swarm {stage.profile.name!r} is no {stage.profile.output.name}: {error}. Give the "
+                "member that writes it this output_type as well."
+            ) from error
+
+    def _time_is_up(self) -> str:
+        for account in (self._account, *self._shared):
+            if account.seconds_left == 0.0:
+                return self._own_name_of(account.named("seconds"))
+        return ""
+
+    def _own_name_of(self, limit: str) -> str:
+        """A limit that is this swarm's, as it is called where the swarm itself is resumed."""
+        name = limit.removeprefix(TEAM)
+        mine = name != limit and getattr(self._account.budget, name, None) is not None
+        return name if mine else limit

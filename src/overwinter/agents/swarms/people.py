@@ -1,0 +1,91 @@
+"""What people decide about the calls of a swarm's members."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from overwinter.agents.asking import listed
+from overwinter.agents.handle import AgentHandle
+from overwinter.agents.person import PersonInTheLoop
+from overwinter.errors import NothingPending, StateNotFound
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from overwinter.agents.records import Pending
+    from overwinter.agents.swarms.roster import Roster
+
+__all__ = ["SwarmPeople"]
+
+OutputT = TypeVar("OutputT")
+
+
+class SwarmPeople(AgentHandle[OutputT]):
+    """The calls of all members that wait for a person. See :class:`~overwinter.agents.person.PersonInTheLoop`.
+
+    While one waits, the swarm's run pauses when nothing else is left to do; :meth:`resume` goes on with it.
+    """
+
+    roster: Roster
+
+    async def load(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Take over everything that was saved; where the run is paused, also what is known of the members in it."""
+        await super().load(path)
+        if self._state.status == "paused":
+            for member in self._waiting():
+                if member.agent_name in self._state.workers and not member.pending():
+                    await _load(member)
+
+    async def cancel(self) -> None:
+        """Give up the run under way, or the one that is paused, and what paused in its members with it."""
+        mine = f"{self._state.run_id}:"
+        await super().cancel()
+        for member in self._waiting():
+            if member.status == "paused" and member.state.run_id.startswith(mine):
+                await member.cancel()
+
+    def pending(self) -> tuple[Pending, ...]:
+        """The calls that wait for a person, of all members."""
+        return tuple(call for member in self._waiting() for call in member.pending())
+
+    async def approve(self, call_id: str = "") -> None:
+        """Allow the call: it runs, once."""
+        await (await self._holder_of(call_id)).approve(call_id)
+
+    async def deny(self, reason: str = "", call_id: str = "") -> None:
+        """Forbid the call: it does not run, and the model is told so, and why."""
+        await (await self._holder_of(call_id)).deny(reason, call_id)
+
+    async def answer(self, text: str, call_id: str = "") -> None:
+        """Answer the question: *text* is the call's result."""
+        await (await self._holder_of(call_id)).answer(text, call_id)
+
+    async def _holder_of(self, call_id: str) -> PersonInTheLoop[Any] | SwarmPeople[Any]:
+        await self.load_if_fresh()
+        holders = [member for member in self._waiting() if member.pending()]
+        if call_id:
+            holders = [one for one in holders if any(call.call_id == call_id for call in one.pending())]
+        if len(holders) != 1:
+            waiting = listed(self.pending()) or "nothing"
+            which = f"call {call_id!r}" if call_id else "one call"
+            raise NothingPending(
+                f"it is not {which} of swarm {self.agent_name!r} that waits for a person; what waits is: {waiting}"
+            )
+        return holders[0]
+
+    def _waiting(self) -> Iterator[PersonInTheLoop[Any] | SwarmPeople[Any]]:
+        for member in self.roster.everybody():
+            if isinstance(member, (PersonInTheLoop, SwarmPeople)):
+                # In a process that has not asked the member yet, it does not know that it is saved, and where.
+                member.be_in(self._member.workspace)
+                if self._profile.settings.autosave:
+                    member.be_saved(self._profile.settings.durability)
+                yield member
+
+
+async def _load(member: PersonInTheLoop[Any] | SwarmPeople[Any]) -> None:
+    try:
+        await member.load_if_fresh()
+    except StateNotFound:
+        return

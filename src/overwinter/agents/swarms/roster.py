@@ -1,0 +1,106 @@
+"""Who belongs to a swarm, by name, and what becomes of each that fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from overwinter.agents.agent import Agent
+from overwinter.agents.runs import Runs
+from overwinter.agents.swarms.policy import MemberPolicy
+from overwinter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from overwinter.agents.swarms.member import Member
+
+__all__ = ["Roster"]
+
+_NEEDED = ("run", "stream", "resume", "save")
+
+
+class Roster:
+    """The members of one swarm, each once, and those who stand in for them.
+
+    :raises ConfigurationError: nobody is in it, somebody cannot be a member, or two have one name.
+    """
+
+    def __init__(
+        self,
+        swarm: str,
+        members: Iterable[Member],
+        policy: MemberPolicy | None,
+        policies: Mapping[str, MemberPolicy] | None,
+    ) -> None:
+        self._swarm = swarm
+        self._policy = policy or MemberPolicy()
+        self._policies = dict(policies or {})
+        self._named: dict[str, Member] = {}
+        self.members = tuple(self._enter(members))
+        if not self.members:
+            raise ConfigurationError(f"swarm {swarm!r} has no members; give it agents")
+        for name in self._policies:
+            self.named(name)
+        self._enter(
+            given.fallback for given in (self._policy, *self._policies.values()) if given.fallback is not None
+        )
+
+    def named(self, name: str) -> Member:
+        """The member, or the fallback, of that name.
+
+        :raises ConfigurationError: there is none.
+        """
+        if name not in self._named:
+            names = ", ".join(map(repr, self._named))
+            raise ConfigurationError(f"swarm {self._swarm!r} has no member {name!r}; it has {names}")
+        return self._named[name]
+
+    def everybody(self) -> tuple[Member, ...]:
+        """The members and the fallbacks."""
+        return tuple(self._named.values())
+
+    def policy_of(self, member: Member) -> MemberPolicy:
+        """What becomes of *member* when it fails."""
+        return self._policies.get(member.agent_name, self._policy)
+
+    def reader_of(self, name: str) -> Callable[[str], Any]:
+        """What makes the typed answer of a member out of its text."""
+        member = self._named.get(name)
+        return member.read_output if isinstance(member, Runs) else str
+
+    def describe(self) -> list[dict[str, str]]:
+        """The members as plain data."""
+        return [_described(member) for member in self.members]
+
+    def _enter(self, members: Iterable[Member]) -> list[Member]:
+        entered: dict[int, Member] = {}
+        for member in members:
+            self._check(member)
+            known = self._named.setdefault(member.agent_name, member)
+            if known is not member:
+                raise ConfigurationError(
+                    f"swarm {self._swarm!r} has two members named {member.agent_name!r}; give each a name of its own, "
+                    "or pass the same object where the same member is meant"
+                )
+            entered[id(member)] = member
+        return list(entered.values())
+
+    def _check(self, member: Any) -> None:
+        if isinstance(member, Runs):
+            return
+        missing = [name for name in _NEEDED if not callable(getattr(member, name, None))]
+        if not isinstance(getattr(member, "agent_name", None), str):
+            missing.append("agent_name")
+        if missing:
+            raise ConfigurationError(
+                f"{type(member).__name__} {member!r} cannot be a member of swarm {self._swarm!r}: it has no "
+                f"{', '.join(missing)}; "
+                "give an Agent, a swarm, or an object that has all of these"
+            )
+
+
+def _described(member: Member) -> dict[str, str]:
+    if not isinstance(member, Runs):
+        return {"name": member.agent_name, "kind": "other"}
+    kind = "agent" if isinstance(member, Agent) else "swarm"
+    return {"name": member.agent_name, "kind": kind, "session": member.session, "agent_id": member.agent_id}

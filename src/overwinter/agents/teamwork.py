@@ -1,0 +1,107 @@
+"""What a swarm knows of the work of its members: the part of the state that agents have no use for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from overwinter.agents.knowledge import Knowledge
+from overwinter.agents.records import Begun, Choice, StateBody, Work
+
+if TYPE_CHECKING:
+    from overwinter.agents import journal_records as journal
+    from overwinter.agents.models.protocol import Usage
+
+__all__ = ["Teamwork"]
+
+
+class Teamwork(Knowledge):
+    """Which work of a swarm's runs began, ended or was skipped, and what was decided in them.
+
+    :ivar works: all work that ended, over all runs of the conversation, in the order in which it did.
+    :ivar choices: all that was decided.
+    :ivar begun_work: by its key, the work of the present run that began and has not ended.
+    """
+
+    __slots__ = ("begun_work", "choices", "usage", "works")
+
+    begun_work: dict[str, Begun]
+    choices: list[Choice]
+    works: list[Work]
+    usage: Usage
+
+    def forget_work(self) -> None:
+        """Know of no work."""
+        self.works = []
+        self.choices = []
+        self.begun_work = {}
+
+    def restore_work(self, body: StateBody) -> None:
+        """Know what a state file says."""
+        self.works = list(body.works)
+        self.choices = list(body.choices)
+        self.begun_work = dict(body.begun_work)
+
+    @property
+    def workers(self) -> frozenset[str]:
+        """The names of all who worked, or began to."""
+        done = {name for work in self.works for name in (work.member, work.by)}
+        return frozenset(done | {begun.member for begun in self.begun_work.values()})
+
+    def works_of(self, run_id: str) -> dict[str, Work]:
+        """What ended in that run, by key."""
+        return {work.key: work for work in self.works if work.run_id == run_id}
+
+    def choices_of(self, run_id: str) -> dict[str, Choice]:
+        """What was decided in that run, by key."""
+        return {choice.key: choice for choice in self.choices if choice.run_id == run_id}
+
+    def _member_started(self, record: journal.MemberStarted) -> None:
+        self.begun_work.setdefault(record.key, Begun(record.member))
+
+    def _member_finished(self, record: journal.MemberFinished) -> None:
+        self._work_ended(
+            Work(
+                run_id=self.run_id,
+                key=record.key,
+                member=record.member,
+                by=record.by,
+                text=record.text,
+                stop_reason=record.stop_reason,
+                usage=record.usage,
+                attempts=record.attempts,
+                seconds=record.seconds,
+                at=record.at,
+            )
+        )
+
+    def _member_failed(self, record: journal.MemberFailed) -> None:
+        if not record.skipped:
+            self.begun_work[record.key] = Begun(record.member, record.attempts)
+            return
+        self._work_ended(
+            Work(
+                run_id=self.run_id,
+                key=record.key,
+                member=record.member,
+                status="skipped",
+                error=record.error,
+                usage=record.usage,
+                attempts=record.attempts,
+                seconds=record.seconds,
+                at=record.at,
+            )
+        )
+
+    def _work_ended(self, work: Work) -> None:
+        self.begun_work.pop(work.key, None)
+        self.works.append(work)
+        self.usage += work.usage
+        if self.run is not None:
+            self.run.loop_count += 1
+            self.run.usage += work.usage
+            self.run.known_cost += work.usage.cost or 0.0
+
+    def _decided(self, record: journal.Decided) -> None:
+        self.choices.append(Choice(self.run_id, record.key, msgspec.json.decode(record.value)))
