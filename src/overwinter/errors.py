@@ -388,7 +388,7 @@ class MemberFailed(AgentError):
 class NobodyAnswered(MemberFailed):
     """All members of a swarm from which its result would have come failed and were skipped; ``errors`` says with what.
 
-    That they were is recorded, so ``resume()`` does not ask them again: give the task to the swarm anew.
+    ``resume()`` asks them again.
     """
 
     def __init__(self, swarm: str, errors: Mapping[str, str]) -> None:
@@ -396,8 +396,7 @@ class NobodyAnswered(MemberFailed):
             self,
             f"swarm {swarm!r} has no result, because nobody answered: "
             + "; ".join(f"{member!r} failed: {error}" for member, error in errors.items())
-            + ". They were skipped, as their policies say, and resume() would not ask them again; give the task to "
-            "the swarm anew.",
+            + ". What else was done is recorded, and resume() asks them again",
         )
         self.swarm = swarm
         self.member = next(iter(errors), "")

@@ -151,6 +151,7 @@ def _of_a_swarm(state: AgentState, draw: Callable[..., object]) -> list[Callable
         lambda at: journal.MemberFailed(
             at=at, key=key, member="a", error=str(draw(texts)), skipped=bool(draw(st.booleans())), usage=usage
         ),
+        lambda at: journal.WorkReopened(at=at, keys=tuple(state.works_of(state.run_id))[:1]),
         lambda at: journal.Decided(at=at, key=key, value=msgspec.Raw(msgspec.json.encode(draw(values)))),
         lambda at: journal.SwarmAnswered(at=at, text=str(draw(texts))),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from anyio import to_thread
@@ -173,6 +173,12 @@ class AgentHandle(Generic[OutputT]):
     def is_saved(self) -> bool:
         """Whether what happens is kept on disk as it happens (``autosave=True``)."""
         return self._profile.settings.autosave
+
+    async def load_if_saved(self) -> None:
+        """:meth:`load` what there is, if anything was ever saved."""
+        if not self._member.found_nothing:
+            with suppress(StateNotFound):
+                await self.load()
 
     async def certain(self) -> None:
         """Return when all that happened so far is on disk; while the disk fails it waits. For runtimes."""

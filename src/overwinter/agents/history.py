@@ -207,6 +207,7 @@ _SUMMARIES: dict[type[journal.Record], Callable[[_Known, Any], str]] = {
         f"{record.by or record.member} finished {record.key}: {record.text}"
     ),
     journal.MemberFailed: lambda _, record: f"{record.member} failed at {record.key}: {record.error}",
+    journal.WorkReopened: lambda _, record: f"to be asked for again: {', '.join(record.keys)}",
     journal.Decided: lambda _, record: f"{record.key} = {_text(record.value)}",
     journal.SwarmAnswered: lambda _, record: record.text,
     journal.RunEnded: lambda _, record: record.error or record.stop_reason,

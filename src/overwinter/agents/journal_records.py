@@ -39,6 +39,7 @@ __all__ = [
     "ToolsStarted",
     "ToolsWithdrawn",
     "UserSaid",
+    "WorkReopened",
     "decode_record",
     "encode_record",
 ]
@@ -209,6 +210,12 @@ class MemberFailed(Record, frozen=True, kw_only=True, tag="member_failed"):
     seconds: float = 0.0
 
 
+class WorkReopened(Record, frozen=True, kw_only=True, tag="work_reopened"):
+    """Too much was skipped for an answer: when the run goes on, the work of these keys is asked for again."""
+
+    keys: tuple[str, ...]
+
+
 class Decided(Record, frozen=True, kw_only=True, tag="decided"):
     """Something was decided in a swarm's run, and is not decided again; ``value`` is any JSON."""
 
@@ -270,6 +277,7 @@ JournalRecord: TypeAlias = (
     | MemberStarted
     | MemberFinished
     | MemberFailed
+    | WorkReopened
     | Decided
     | SwarmAnswered
     | RunEnded

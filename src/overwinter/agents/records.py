@@ -98,7 +98,8 @@ class Work(Struct, frozen=True, kw_only=True):
 
     :ivar key: which work of the run it is.
     :ivar member: who was asked; ``by`` is who did it, where that is another.
-    :ivar status: ``skipped`` for work that failed and is done without.
+    :ivar status: ``skipped`` for work that failed and is done without, ``reopened`` where that came to nothing and the
+        same work is asked for again.
     :ivar stop_reason: why the member's run ended, as its result says.
     :ivar seconds: how long it took, over all attempts since the swarm last began.
     """
@@ -106,7 +107,7 @@ class Work(Struct, frozen=True, kw_only=True):
     run_id: str
     key: str
     member: str
-    status: Literal["finished", "skipped"] = "finished"
+    status: Literal["finished", "skipped", "reopened"] = "finished"
     by: str = ""
     text: str = ""
     stop_reason: str = ""

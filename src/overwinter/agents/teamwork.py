@@ -50,8 +50,9 @@ class Teamwork(Knowledge):
         return frozenset(done | {begun.member for begun in self.begun_work.values()})
 
     def works_of(self, run_id: str) -> dict[str, Work]:
-        """What ended in that run, by key."""
-        return {work.key: work for work in self.works if work.run_id == run_id}
+        """What ended in that run, by key, and was not reopened."""
+        ended = {work.key: work for work in self.works if work.run_id == run_id}
+        return {key: work for key, work in ended.items() if work.status != "reopened"}
 
     def choices_of(self, run_id: str) -> dict[str, Choice]:
         """What was decided in that run, by key."""
@@ -93,6 +94,19 @@ class Teamwork(Knowledge):
                 at=record.at,
             )
         )
+
+    def _work_reopened(self, record: journal.WorkReopened) -> None:
+        works = self.works_of(self.run_id)
+        for key in record.keys:
+            work = works[key]
+            self.works.append(msgspec.structs.replace(work, status="reopened", at=record.at))
+            self.begun_work[key] = Begun(work.member, work.attempts)
+            # What it spent is part of what its run will have spent when it ends again.
+            self.usage -= work.usage
+            if self.run is not None:
+                self.run.loop_count -= 1
+                self.run.usage -= work.usage
+                self.run.known_cost -= work.usage.cost or 0.0
 
     def _work_ended(self, work: Work) -> None:
         self.begun_work.pop(work.key, None)

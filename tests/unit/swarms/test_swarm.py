@@ -690,3 +690,30 @@ async def test_a_run_that_is_given_up_is_given_up_by_its_members(tmp_path: Path)
         await swarm.cancel()
         assert (swarm.status, asking.status) == ("interrupted", "interrupted")
         assert (await swarm.run("anew")).text == "new"
+
+
+async def test_who_was_skipped_for_nothing_is_asked_again(tmp_path: Path) -> None:
+    """O22: a run without an answer, because too many were skipped, asks them again when it goes on."""
+
+    async def anybody(swarm: Made, task: str, team: Team) -> str:
+        asked = [(member, task, member.agent_name) for member in swarm.members]
+        results = await team.ask_all(asked)
+        if not results[0].ok:
+            raise errors.NobodyAnswered(swarm.agent_name, {"a": results[0].error})
+        return " ".join(one.text for one in results)
+
+    def make(*script: Any) -> Made:
+        members = [agent("a", *script), agent("b", "fine")]
+        return Made(
+            "s", members, anybody, policy=MemberPolicy(then="skip"), autosave=True, workspace_dir=tmp_path
+        )
+
+    with pytest.raises(errors.NobodyAnswered, match="'a' failed: RuntimeError: away"):
+        await make(RuntimeError("away")).run("go", run_id="mine")
+    swarm = make("back")
+    result = await swarm.run("go", run_id="mine")
+    assert result.text == "back fine"
+    assert [(one.member, one.ok, one.attempts) for one in result.members] == [("b", True, 1), ("a", True, 2)]
+    assert (result.usage.calls, result.loop_count) == (2, 2)
+    of_a = [work.status for work in swarm.state.works if work.member == "a"]
+    assert of_a == ["skipped", "reopened", "finished"]

@@ -86,6 +86,17 @@ class Usage(Struct, frozen=True):
         """Input and output tokens together; cached and reasoning tokens are parts of these."""
         return self.input_tokens + self.output_tokens
 
+    def __sub__(self, part: Usage) -> Usage:
+        """What is left without *part*, which was added before."""
+        return Usage(
+            input_tokens=self.input_tokens - part.input_tokens,
+            output_tokens=self.output_tokens - part.output_tokens,
+            cached_tokens=self.cached_tokens - part.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens - part.reasoning_tokens,
+            cost=_cost_without(self, part),
+            calls=self.calls - part.calls,
+        )
+
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
@@ -95,6 +106,12 @@ class Usage(Struct, frozen=True):
             cost=_cost_of_both(self, other),
             calls=self.calls + other.calls,
         )
+
+
+def _cost_without(total: Usage, part: Usage) -> float | None:
+    if total.cost is None or (part.cost is None and part.calls):
+        return None
+    return total.cost - (part.cost or 0.0)
 
 
 def _cost_of_both(one: Usage, other: Usage) -> float | None:

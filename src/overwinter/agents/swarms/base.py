@@ -99,7 +99,7 @@ class Swarm(SwarmPeople[OutputT], Runs[OutputT, SwarmResult[OutputT]], Retrospec
             self._profile, self._state, Workspace(workspace_dir) if workspace_dir else None
         )
         self._residence = Residence(self._member.make_runtime, self._member.join, name=name)
-        self._member.on_leave = self._residence.leave
+        self._member.on_leave(self._residence.leave)
         picture = msgspec.to_builtins(self.graph())
         self.describe({"members": self.roster.describe(), "graph": picture, **(described or {})})
 

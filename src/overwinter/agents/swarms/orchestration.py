@@ -8,11 +8,11 @@ from anyio import CancelScope
 
 from overwinter.agents.allowance import Account, Amount, picos
 from overwinter.agents.budget import TEAM
-from overwinter.agents.journal_records import SwarmAnswered
+from overwinter.agents.journal_records import SwarmAnswered, WorkReopened
 from overwinter.agents.loop import Ending
 from overwinter.agents.replies import storable_text
 from overwinter.agents.swarms.team import Team
-from overwinter.errors import ConfigurationError, OutputInvalid
+from overwinter.errors import ConfigurationError, NobodyAnswered, OutputInvalid
 
 if TYPE_CHECKING:
     from overwinter.agents.budget import Budget
@@ -92,11 +92,22 @@ class Orchestration:
         try:
             with self._scope:
                 text = await self._swarm.orchestrate(state.task, self._team)
+        except NobodyAnswered:
+            self._reopen()
+            raise
         finally:
             teams.pop(state.key, None)
         if text is None:
             return Ending("paused", self._own_name_of(self._team.paused))
         return await self._answered(storable_text(text))
+
+    def _reopen(self) -> None:
+        """What was skipped came to nothing: when the run goes on, it is asked for again."""
+        state = self._stage.state
+        works = state.works_of(state.run_id).values()
+        skipped = tuple(work.key for work in works if work.status == "skipped")
+        if skipped:
+            state.happened(WorkReopened(at=self._stage.now(), keys=skipped))
 
     async def _answered(self, text: str) -> Ending:
         stage, state = self._stage, self._stage.state

@@ -49,7 +49,7 @@ class MemberResult:
         self.key = work.key
         self.member = work.member
         self.by = work.by or work.member
-        self.status: Literal["finished", "skipped"] = work.status
+        self.status: Literal["finished", "skipped"] = "finished" if work.status == "finished" else "skipped"
         self.text = work.text
         self.stop_reason = work.stop_reason
         self.usage: Usage = work.usage
