@@ -76,7 +76,7 @@ class Restored:
     def encode(self) -> None:
         """Encode the lists now, in the thread that read them, and not at the next save on the event loop."""
         state = self.state
-        self.lists.update(state.conversation, state.tool_results, state.runs, checked=True)
+        self.lists.update(state, checked=True)
         self.encoded = True
 
 
@@ -102,11 +102,17 @@ def read_agent(folder: AgentFolder, *, files: FileOperations, now: datetime) -> 
     else:
         state.restore(convert_body(document))
         state.sequence = document.metadata.sequence
+        # The rest stands in the state now; kept twice, a thousand agents are dear to the garbage collector.
+        document = msgspec.structs.replace(document, body={"agent": document.body.get("agent", {})})
     reading = read_journal(folder.journal_dir, files=files, after=state.sequence)
     if missing is not None and not state.sequence:
         first = reading.lines[0] if reading.lines else None
         if first is None or not (first.base or first.sequence == 1):
-            raise missing
+            try:
+                raise missing
+            finally:
+                # What it was raised in would otherwise know it, and it that: a circle, with all that was read.
+                del missing
     tail = fold(state, reading.lines, folder.journal_dir)
     state.found_dead()
     problems = () if document is None else problems_of(document)

@@ -127,21 +127,21 @@ class Claims:
     def _claim_now(
         self, folder: AgentFolder, now: datetime, known_sequence: int | None, last: Claim | None
     ) -> Claim:
-        # Not beside a claim: that sweeps the folder, of the temporary file of the identity too.
+        # The identity too: a claim beside it would sweep its temporary file.
         with workspace_errors(folder.path), locked(self._lock.workspace.mutex_path):
             folder, identity = open_identity(folder, now=now, files=self._files)
-        return lease.claim(
-            folder,
-            self._lock,
-            files=self._files,
-            now=now,
-            incarnation=identity.incarnation,
-            known_sequence=known_sequence,
-            last=last,
-            replay=lambda died: replay_runtime(
-                self._lock.workspace, died, files=self._files, wanted=folder.path
-            ),
-        )
+            return lease.claim_locked(
+                folder,
+                self._lock,
+                files=self._files,
+                now=now,
+                incarnation=identity.incarnation,
+                known_sequence=known_sequence,
+                last=last,
+                replay=lambda died: replay_runtime(
+                    self._lock.workspace, died, files=self._files, wanted=folder.path
+                ),
+            )
 
     def _unclaim(self, claimed: tuple[Claim, Any]) -> None:
         """It was claimed for somebody who has gone."""

@@ -24,6 +24,8 @@ __all__ = ["FILES", "FileOperations", "probe_files"]
 _ALWAYS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0) | getattr(os, "O_BINARY", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | _ALWAYS
 _APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | _ALWAYS
+_READ = os.O_RDONLY | _ALWAYS
+_AT_FIRST = 1 << 16  # bytes, which is more than most files have
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 _UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -106,13 +108,29 @@ class FileOperations:
 
     def read_bytes(self, path: Path) -> bytes:
         """The whole content of the file."""
-        return path.read_bytes()
+        # Not by a Python file object, which costs twice as many system calls, and the GIL with each.
+        fd = os.open(path, _READ)
+        try:
+            data = os.read(fd, _AT_FIRST)
+            if len(data) < _AT_FIRST and not os.read(fd, 1):
+                return data
+            os.lseek(fd, 0, os.SEEK_SET)
+            pieces: list[bytes] = []
+            while piece := os.read(fd, max(_AT_FIRST, os.fstat(fd).st_size)):
+                pieces.append(piece)
+            return b"".join(pieces)
+        finally:
+            os.close(fd)
 
     def read_range(self, path: Path, start: int, length: int) -> bytes:
         """At most *length* bytes of the file, from *start* on."""
-        with path.open("rb", buffering=0) as file:
-            file.seek(start)
-            return file.read(length)
+        fd = os.open(path, _READ)
+        try:
+            if start:
+                os.lseek(fd, start, os.SEEK_SET)
+            return os.read(fd, length)
+        finally:
+            os.close(fd)
 
     def size(self, path: Path) -> int:
         """The bytes of the file."""

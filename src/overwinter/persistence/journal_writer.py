@@ -22,14 +22,13 @@ class JournalWriter:
     What is appended in one turn of the loop goes to the disk in one batch, with that of all other agents.
     """
 
-    __slots__ = ("_at", "_journal", "_records", "bytes", "sequence")
+    __slots__ = ("_at", "_journal", "_records", "sequence")
 
     def __init__(self, storage: Storage, claim: Claim, sequence: int) -> None:
         self._records = storage.records
         self._journal = self._records.journal_of(claim)
         self._at = 0
         self.sequence = sequence
-        self.bytes = 0
 
     @property
     def waiting(self) -> bool:
@@ -52,12 +51,7 @@ class JournalWriter:
         line = journal_line(sequence, record, base=base)
         self._at = self._records.append(self._journal, (line,), sequence)
         self.sequence = sequence
-        self.bytes += len(line)
         return sequence
-
-    def mark_folded(self) -> None:
-        """Count ``bytes`` from here: a state file has everything before."""
-        self.bytes = 0
 
     async def settle(self, *, sync: bool) -> None:
         """Return when everything appended so far is in the log; with ``sync``, when it is on the disk.

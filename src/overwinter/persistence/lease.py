@@ -17,7 +17,7 @@ from overwinter.errors import AgentInUse, SchemaTooNew, StaleState
 from overwinter.persistence.journal import JournalEnd, mend
 from overwinter.persistence.lock import locked
 from overwinter.persistence.names import storable_name
-from overwinter.persistence.runtime_lock import is_alive, workspace_errors
+from overwinter.persistence.runtime_lock import is_alive, is_runtime_id, workspace_errors
 from overwinter.persistence.workspace import AgentFolder, sweep_temporaries
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from overwinter.persistence.files import FileOperations
     from overwinter.persistence.runtime_lock import RuntimeLock
 
-__all__ = ["Claim", "Lease", "claim", "read_lease", "release"]
+__all__ = ["Claim", "Lease", "claim", "claim_locked", "read_lease", "release"]
 
 
 _LEASE_VERSION = 1
@@ -96,36 +96,68 @@ def claim(
     :raises WorkspaceError: the folder cannot be read or written.
     """
     with workspace_errors(folder.path), locked(runtime.workspace.mutex_path):
-        runtime.check_process()
-        found = read_lease(folder.lease_path, files)
-        sequence, died = _settle_owner(found, folder, runtime)
-        remarks = tuple(replay(died)) if died and replay is not None else ()
-        if known_sequence is not None:
-            _check_fresh(found, folder, sequence, known_sequence, last)
-            sequence = known_sequence
-        # Nobody holds it: what looks like a temporary was left by a writer that died.
-        sweep_temporaries(folder.path, files=files)
-        journal = mend(folder.journal_dir, files=files)
-        if journal.torn:
-            remarks = (*remarks, journal.torn)
-        lease = Lease(
-            schema_version=_LEASE_VERSION,
-            agent_id=storable_name(folder.agent_id),
-            agent_name=storable_name(folder.name),
+        return claim_locked(
+            folder,
+            runtime,
+            files=files,
+            now=now,
             incarnation=incarnation,
-            runtime_id=runtime.runtime_id,
-            token=os.urandom(8).hex(),
-            pid=runtime.pid,
-            host=runtime.host,
-            claimed=now.isoformat(),
-            sequence=sequence,
+            known_sequence=known_sequence,
+            last=last,
+            replay=replay,
         )
-        _write(folder.lease_path, lease, files)
-        if found is not None:
-            runtime.unwritten.pop(found.token, None)
-        held = Claim(folder, lease, sequence, died, journal, remarks)
-        runtime.claims[lease.token] = held
-        return held
+
+
+def claim_locked(
+    folder: AgentFolder,
+    runtime: RuntimeLock,
+    *,
+    files: FileOperations,
+    now: datetime,
+    incarnation: str = "",
+    known_sequence: int | None = None,
+    last: Claim | None = None,
+    replay: Callable[[str], Sequence[str]] | None = None,
+) -> Claim:
+    """:func:`claim`, by whoever holds the workspace's mutex.
+
+    :raises OSError: the folder cannot be read or written.
+    """
+    runtime.check_process()
+    found = read_lease(folder.lease_path, files)
+    sequence, died = _settle_owner(found, folder, runtime)
+    remarks: tuple[str, ...] = ()
+    if died and died not in runtime.gone:
+        remarks = () if replay is None else tuple(replay(died))
+        if is_runtime_id(died) and _is_gone(runtime.workspace.runtimes_dir / died, files):
+            # It left nothing, and its id is never used again: its other agents need not be asked about it.
+            runtime.gone.add(died)
+    if known_sequence is not None:
+        _check_fresh(found, folder, sequence, known_sequence, last)
+        sequence = known_sequence
+    # Nobody holds it: what looks like a temporary was left by a writer that died.
+    sweep_temporaries(folder.path, files=files)
+    journal = mend(folder.journal_dir, files=files)
+    if journal.torn:
+        remarks = (*remarks, journal.torn)
+    lease = Lease(
+        schema_version=_LEASE_VERSION,
+        agent_id=storable_name(folder.agent_id),
+        agent_name=storable_name(folder.name),
+        incarnation=incarnation,
+        runtime_id=runtime.runtime_id,
+        token=os.urandom(8).hex(),
+        pid=runtime.pid,
+        host=runtime.host,
+        claimed=now.isoformat(),
+        sequence=sequence,
+    )
+    _write(folder.lease_path, lease, files)
+    if found is not None:
+        runtime.unwritten.pop(found.token, None)
+    held = Claim(folder, lease, sequence, died, journal, remarks)
+    runtime.claims[lease.token] = held
+    return held
 
 
 def release(held: Claim, sequence: int | None, runtime: RuntimeLock, *, files: FileOperations) -> None:
@@ -177,9 +209,18 @@ def _settle_owner(found: Lease | None, folder: AgentFolder, runtime: RuntimeLock
         if found.token in runtime.claims:
             raise _in_use(found, folder)
         return runtime.unwritten.get(found.token), ""
-    if is_alive(found.runtime_id, runtime.workspace):
+    if found.runtime_id not in runtime.gone and is_alive(found.runtime_id, runtime.workspace):
         raise _in_use(found, folder)
     return None, found.runtime_id
+
+
+def _is_gone(folder: Path, files: FileOperations) -> bool:
+    # Not by ``exists``, which a disk that fails answers with no.
+    try:
+        files.list(folder)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _in_use(found: Lease, folder: AgentFolder) -> AgentInUse:

@@ -13,6 +13,7 @@ that a line of a later version is known for what it is, and not taken for damage
 from __future__ import annotations
 
 import re
+from functools import cache, partial
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -38,7 +39,6 @@ JOURNAL_VERSION = 1
 
 _LOG_VERSION = 1
 
-# Compiled with the first line that is read; whoever imports overwinter may read none.
 _HEAD = (
     rb'\{"sequence":([1-9][0-9]{0,17}),"checksum":"([0-9a-f]{8})","schema_version":(0|[1-9][0-9]{0,8}),'
     rb'("base":true,)?"record":'
@@ -51,10 +51,12 @@ _LOG_HEAD = (
     + _STRING
     + rb',"line":'
 )
+# Compiled with the first line that is read; whoever imports overwinter may read none.
+_head, _log_head = (cache(partial(re.compile, pattern)) for pattern in (_HEAD, _LOG_HEAD))
 _CHECKED_FROM = len(b'{"checksum":"12345678",')
 
 
-class JournalLine(msgspec.Struct, frozen=True):
+class JournalLine(msgspec.Struct, frozen=True, gc=False):
     """One record of a journal. ``record`` is JSON; with ``base`` it stands alone, whatever came before it."""
 
     sequence: int
@@ -63,7 +65,7 @@ class JournalLine(msgspec.Struct, frozen=True):
     record: bytes
 
 
-class LogLine(msgspec.Struct, frozen=True):
+class LogLine(msgspec.Struct, frozen=True, gc=False):
     """One line of a log: a journal's ``line``, as it is to be appended, and the journal it belongs to.
 
     ``folder`` is relative to the workspace, with ``/``; ``incarnation`` is that of the folder's identity.
@@ -102,7 +104,7 @@ def read_line(line: bytes, path: Path | str = "the journal") -> JournalLine | No
     :param path: where it was read, for the error.
     :raises SchemaTooNew: it is sound, and of a later overwinter.
     """
-    head = re.match(_HEAD, line)
+    head = _head().match(line)
     end = len(line) - (2 if line.endswith(b"\n") else 1)
     if head is None or line[end : end + 1] != b"}":
         return None
@@ -133,7 +135,7 @@ def read_log_line(line: bytes, path: Path | str = "the log") -> LogLine | None:
     :param path: where it was read, for the error.
     :raises SchemaTooNew: it is sound, and it or the line in it is of a later overwinter.
     """
-    head = re.match(_LOG_HEAD, line)
+    head = _log_head().match(line)
     end = len(line) - (2 if line.endswith(b"\n") else 1)
     if head is None or line[end : end + 1] != b"}":
         return None
@@ -144,7 +146,7 @@ def read_log_line(line: bytes, path: Path | str = "the log") -> LogLine | None:
         raise SchemaTooNew(path, int(version), _LOG_VERSION)
     inner = line[head.end() : end] + b"\n"
     # Its own checksum is covered by the log's: only its head is looked at.
-    begun = re.match(_HEAD, inner)
+    begun = _head().match(inner)
     if begun is None:
         return None
     if int(begun[3]) > JOURNAL_VERSION:

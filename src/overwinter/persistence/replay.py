@@ -42,7 +42,7 @@ logger = logging.getLogger("overwinter.persistence")
 
 _HEAD_BYTES = 1 << 16
 _MANY = 32  # folders, from which on threads are worth their while
-_AT_ONCE = 8
+_AT_ONCE = 4
 
 
 def replay_dead_runtimes(
@@ -132,11 +132,7 @@ def _sync_log(folder: Path, numbers: Sequence[int], files: FileOperations) -> No
     log can tell what stood between them.
     """
     for number in numbers:
-        fd = files.open_append(segment_path(folder, number))
-        try:
-            files.fsync(fd)
-        finally:
-            files.close(fd)
+        _sync(segment_path(folder, number), files)
     for each in (folder, folder.parent, folder.parent.parent):
         files.sync_folder(each)
 
@@ -217,9 +213,11 @@ def _bring_in(
         # It has replayed this log before it took the folder, and is writing there now.
         return [], True
     journal_dir = folder.journal_dir
+    sequences = sorted(lines)
+    if _ends_with(journal_dir, sequences, lines, files):
+        return [], True
     end = mend(journal_dir, files=files)
     remarks = [end.torn] if end.torn else []
-    sequences = sorted(lines)
     _sync_since(journal_dir, sequences[0], files)
     missing = _missing(journal_dir, end, sequences, files)
     chosen = _follow(missing, end.sequence, lines)
@@ -237,6 +235,35 @@ def _bring_in(
         f"{missing[len(chosen)]} and later ones. Those were not moved, and the log was set aside."
     )
     return [*remarks, gap], False
+
+
+def _ends_with(
+    journal_dir: Path, sequences: Sequence[int], lines: Mapping[int, LogLine], files: FileOperations
+) -> bool:
+    """Whether the journal's last segment ends with all these records, in their place; then they are on disk now.
+
+    So it mostly is, and so it is found out with one look at the segment, where a thousand folders are waited for.
+    """
+    numbers = segment_numbers(journal_dir, files=files)
+    if not numbers or sequences[-1] - sequences[0] + 1 != len(sequences):
+        return False
+    path = segment_path(journal_dir, numbers[-1])
+    data = files.read_bytes(path)
+    logged = b"".join([lines[each].line for each in sequences])
+    if not data.endswith(logged):
+        return False
+    before = data[: len(data) - len(logged)]
+    if before:
+        begins = read_line(before.partition(b"\n")[0], path)
+        last = read_line(before[before.rfind(b"\n", 0, -1) + 1 :], path)
+        if not before.endswith(b"\n") or last is None or last.sequence != sequences[0] - 1:
+            return False
+        if begins is None or begins.sequence > sequences[0]:
+            # What has to be synced begins in a segment before it.
+            return False
+    _sync(path, files)
+    _sync_names(journal_dir, files)
+    return True
 
 
 def _missing(
@@ -285,17 +312,25 @@ def _sync_since(journal_dir: Path, sequence: int, files: FileOperations) -> None
     numbers = segment_numbers(journal_dir, files=files)
     for number in reversed(numbers):
         path = segment_path(journal_dir, number)
-        fd = files.open_append(path)
-        try:
-            files.fsync(fd)
-        finally:
-            files.close(fd)
+        _sync(path, files)
         first = read_line(files.read_range(path, 0, _HEAD_BYTES).partition(b"\n")[0], path)
         if first is not None and first.sequence <= sequence:
             break
     if numbers:
-        files.sync_folder(journal_dir)
-        files.sync_folder(journal_dir.parent)
+        _sync_names(journal_dir, files)
+
+
+def _sync(path: Path, files: FileOperations) -> None:
+    fd = files.open_append(path)
+    try:
+        files.fsync(fd)
+    finally:
+        files.close(fd)
+
+
+def _sync_names(journal_dir: Path, files: FileOperations) -> None:
+    files.sync_folder(journal_dir)
+    files.sync_folder(journal_dir.parent)
 
 
 def _remove(folder: Path, numbers: Sequence[int], files: FileOperations, *, aside: bool) -> None:

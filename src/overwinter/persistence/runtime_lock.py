@@ -11,6 +11,7 @@ import msgspec
 
 from overwinter.errors import WorkspaceError
 from overwinter.persistence.lock import FileLock, locked
+from overwinter.persistence.runtime_status import STATUS_NAMES, remove_status
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -48,6 +49,7 @@ class RuntimeLock:
         self.host = _host()
         self.claims: dict[str, Claim] = {}
         self.unwritten: dict[str, int | None] = {}  # token -> sequence of a release that the disk refused
+        self.gone: set[str] = set()  # ids of runtimes that died, and left no folder
         self._lock = FileLock(self.folder / _LOCK_NAME)
 
     @property
@@ -80,6 +82,8 @@ class RuntimeLock:
     def release(self) -> None:
         """Give the lock back and remove its folder unless something else is in it."""
         if self._lock.held:
+            with suppress(OSError):
+                remove_status(self.folder)
             self._lock.release(remove=True)
             with suppress(OSError):
                 self.folder.rmdir()
@@ -107,12 +111,13 @@ def is_alive(runtime_id: str, workspace: Workspace) -> bool:
 
 
 def remove_runtime(runtime_id: str, workspace: Workspace) -> None:
-    """Remove the folder of a dead runtime; one with more in it than a lock stays. Only under the mutex."""
+    """Remove the folder of a dead runtime; one with more in it than a lock and a status stays. Only under the mutex."""
     folder = workspace.runtimes_dir / runtime_id
     with suppress(OSError):
-        if all(entry.name == _LOCK_NAME for entry in folder.iterdir()):
+        if all(entry.name in (_LOCK_NAME, *STATUS_NAMES) for entry in folder.iterdir()):
             lock = FileLock(folder / _LOCK_NAME)
             if lock.try_acquire():
+                remove_status(folder)
                 lock.release(remove=True)
                 folder.rmdir()
 

@@ -207,14 +207,14 @@ def sweep_temporaries(folder: Path, *, files: FileOperations = FILES) -> int:
     Only for the holder of the folder's lease: nobody else writes there. One that cannot be removed stays.
     """
     swept = 0
-    for entry in _entries(folder, files):
-        if is_temporary(entry.name):
-            try:
-                files.unlink(entry)
-            except OSError as error:
-                _logger.warning("%s, left by a writer that died, cannot be removed: %s", entry, error)
-            else:
-                swept += 1
+    for name in filter(is_temporary, _names(folder, files)):
+        entry = folder / name
+        try:
+            files.unlink(entry)
+        except OSError as error:
+            _logger.warning("%s, left by a writer that died, cannot be removed: %s", entry, error)
+        else:
+            swept += 1
     return swept
 
 
@@ -226,7 +226,9 @@ def list_folders(
     One whose identity cannot be read is left out, with a warning in the log.
     """
     found: list[AgentFolder] = []
-    for path in _entries(workspace.root / kind, files):
+    parent = workspace.root / kind
+    for name in _names(parent, files):
+        path = parent / name
         folder = AgentFolder(path, "", "")
         try:
             identity = _read_identity(folder, files)
@@ -258,9 +260,9 @@ def _make(path: Path, made: list[Path], files: FileOperations) -> None:
         wanted.pop()
 
 
-def _entries(folder: Path, files: FileOperations) -> list[Path]:
+def _names(folder: Path, files: FileOperations) -> list[str]:
     try:
-        return [folder / name for name in sorted(files.list(folder))]
+        return sorted(files.list(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

@@ -36,6 +36,36 @@ def test_a_new_file_is_its_owners_only_and_never_an_old_one(tmp_path: Path) -> N
         FILES.open_new(path)
 
 
+@pytest.mark.parametrize("size", [0, 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 200_000])
+def test_a_file_of_any_size_is_read_whole(tmp_path: Path, size: int) -> None:
+    """P23: what was written is read back, and of a range what there is."""
+    path = tmp_path / "file"
+    content = bytes(number % 251 for number in range(size))
+    path.write_bytes(content)
+    assert FILES.read_bytes(path) == content
+    assert FILES.read_range(path, 10, 70_000) == content[10:70_010]
+    assert FILES.read_range(path, 0, 5) == content[:5]
+
+
+def test_a_file_that_is_given_out_a_little_at_a_time_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P23: as a disk of the network may do."""
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789" * 100)
+    read = os.read
+    monkeypatch.setattr(os, "read", lambda fd, length: read(fd, min(length, 7)))
+    assert FILES.read_bytes(path) == b"0123456789" * 100
+
+
+def test_what_is_no_file_cannot_be_read(tmp_path: Path) -> None:
+    """P38: missing and unreadable are told apart, and nothing stays open."""
+    with pytest.raises(FileNotFoundError):
+        FILES.read_bytes(tmp_path / "missing")
+    with pytest.raises(OSError, match=r"directory|Permission"):
+        FILES.read_bytes(tmp_path)
+
+
 @posix_only
 def test_a_link_in_the_place_of_a_new_file_is_not_followed(tmp_path: Path) -> None:
     """P8: a tool cannot have the agent write elsewhere."""

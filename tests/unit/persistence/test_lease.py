@@ -13,7 +13,15 @@ import pytest
 from tests.support.disk import FailingDisk, temporaries_in
 
 from overwinter.errors import AgentInUse, SchemaTooNew, StaleState, WorkspaceError
-from overwinter.persistence import FILES, AgentFolder, FileLock, RuntimeLock, Workspace, create_folder
+from overwinter.persistence import (
+    FILES,
+    AgentFolder,
+    FileLock,
+    FileOperations,
+    RuntimeLock,
+    Workspace,
+    create_folder,
+)
 from overwinter.persistence import lease as leases
 from overwinter.persistence import lock as lock_module
 from overwinter.persistence.lease import Claim, read_lease
@@ -21,6 +29,7 @@ from overwinter.persistence.lock import locked
 from overwinter.persistence.replay import replay_dead_runtimes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -137,6 +146,53 @@ def test_an_agent_whose_runtime_left_nothing_is_taken_over(workspace: Workspace,
     first.release()
     assert not (workspace.runtimes_dir / FIRST).exists()
     assert claim(folder, second).taken_over_from == FIRST
+
+
+@pytest.mark.parametrize(("left", "asked"), [("nothing", 1), ("a log", 3)])
+def test_a_dead_runtime_is_asked_about_once_when_it_left_nothing(
+    workspace: Workspace, folder: AgentFolder, left: str, asked: int
+) -> None:
+    """S6, J15: A thousand of its agents are taken over for one look at it; what it left is looked for with each."""
+    first, second = started(workspace, FIRST), started(workspace, SECOND)
+    others = [workspace.folder(name, f"id-of-{name}") for name in ("other", "another")]
+    for each in others:
+        create_folder(each.path)
+    for each in (folder, *others):
+        claim(each, first)
+    first.release()
+    if left == "a log":
+        (workspace.runtimes_dir / FIRST).mkdir()
+    replayed: list[str] = []
+
+    def replay(runtime_id: str) -> list[str]:
+        replayed.append(runtime_id)
+        return []
+
+    taken = [leases.claim(each, second, files=FILES, now=NOW, replay=replay) for each in (folder, *others)]
+    assert [each.taken_over_from for each in taken] == [FIRST] * 3
+    assert [each.sequence for each in taken] == [None] * 3
+    assert replayed == [FIRST] * asked
+
+
+def test_a_dead_runtime_of_which_the_disk_tells_nothing_is_asked_about_again(
+    workspace: Workspace, folder: AgentFolder
+) -> None:
+    """S6: What cannot be looked at is not taken to be gone, and the claim can be tried again."""
+    first, second = started(workspace, FIRST), started(workspace, SECOND)
+    claim(folder, first)
+    first.release()
+
+    class Disk(FileOperations):
+        def list(self, path: Path) -> Sequence[str]:
+            if path.name == FIRST:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return super().list(path)
+
+    with pytest.raises(WorkspaceError, match="Permission"):
+        leases.claim(folder, second, files=Disk(), now=NOW)
+    assert not second.gone
+    assert claim(folder, second).taken_over_from == FIRST
+    assert second.gone == {FIRST}
 
 
 def test_a_runtime_of_another_user_is_taken_to_be_alive(

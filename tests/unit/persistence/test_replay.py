@@ -26,6 +26,7 @@ from overwinter.persistence import (
     log_line,
     open_identity,
     read_journal,
+    replay,
     replay_dead_runtimes,
 )
 from overwinter.persistence import lease as leases
@@ -233,6 +234,86 @@ def test_every_journal_is_synced_before_the_log_goes(house: House) -> None:
     for folder in (one, two):
         assert ("sync_folder", str(folder.journal_dir)) in before
         assert ("sync_folder", str(folder.path)) in before
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [[range(1, 6)], [range(1, 3), range(3, 6)], [range(1, 3), range(2, 6)]],
+)
+def test_a_journal_that_has_everything_is_synced_and_not_written(house: House, segments: list[range]) -> None:
+    """J17: What the dead had moved and never synced is read once and synced, names too, before the log goes."""
+    one = house.agent("one")
+    for number, numbers in enumerate(segments, 1):
+        segment = write_segment(one.journal_dir, number, numbers)
+    before = segment.read_bytes()
+    house.segment(1, house.logged(one, range(3, 6)))
+    disk = StubbornDisk()
+    assert house.replay(disk) == ()
+    assert segment.read_bytes() == before
+    done = disk.done[: disk.done.index(("unlink", str(segment_path(house.log, 1))))]
+    assert not [path for what, path in done if what == "write"]
+    for wanted in (("fsync", segment), ("sync_folder", one.journal_dir), ("sync_folder", one.path)):
+        assert (wanted[0], str(wanted[1])) in done
+
+
+def test_what_a_damaged_beginning_hides_is_synced_with_the_segment_before(house: House) -> None:
+    """J17: Where a segment does not say with what it begins, what came before it is on disk as well."""
+    one = house.agent("one")
+    write_segment(one.journal_dir, 1, [1])
+    write_segment(one.journal_dir, 2, b"damaged\n", range(2, 6))
+    house.segment(1, house.logged(one, range(3, 6)))
+    disk = StubbornDisk()
+    house.replay(disk)
+    for number in (1, 2):
+        assert ("fsync", str(segment_path(one.journal_dir, number))) in disk.done
+
+
+_PIECES = st.lists(
+    st.one_of(
+        st.lists(st.integers(1, 7), max_size=3),
+        st.integers(1, 4).flatmap(
+            lambda first: st.integers(first, 7).map(lambda last: range(first, last + 1))
+        ),
+        st.sampled_from([b"damaged\n", b"\n", line(3, "another"), line(4)[:-1], line(6, base=True)]),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    segments=st.lists(_PIECES, max_size=2),
+    first=st.integers(1, 5),
+    last=st.integers(5, 7),
+    left_out=st.sampled_from([0, 0, 0, 4]),
+    complete=st.booleans(),
+)
+def test_the_short_way_leaves_what_the_long_way_leaves(
+    tmp_path_factory: pytest.TempPathFactory,
+    segments: list[list[list[int] | range | bytes]],
+    first: int,
+    last: int,
+    left_out: int,
+    complete: bool,
+) -> None:
+    """J17, J22: A journal that is found complete at one look is one to which a close look would add nothing."""
+
+    def left(*, short: bool) -> tuple[list[bytes], tuple[str, ...], int]:
+        house = House(tmp_path_factory.mktemp("short" if short else "long") / "workspace")
+        one = house.agent("one")
+        for number, pieces in enumerate(segments, 1):
+            moved = [range(first, last + 1)] if complete and number == len(segments) else []
+            write_segment(one.journal_dir, number, *pieces, *moved)
+        house.segment(1, house.logged(one, (n for n in range(first, last + 1) if n != left_out)))
+        with pytest.MonkeyPatch.context() as patch:
+            if not short:
+                patch.setattr(replay, "_ends_with", lambda *_: False)
+            remarks = replay_runtime(house.workspace, DEAD)
+        numbers = segment_numbers(one.journal_dir)
+        contents = [segment_path(one.journal_dir, number).read_bytes() for number in numbers]
+        return contents, tuple(each.partition(":")[2] for each in remarks), len(house.left())
+
+    assert left(short=True) == left(short=False)
 
 
 def test_a_deleted_agent_stays_dead(house: House) -> None:
