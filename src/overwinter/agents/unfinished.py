@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct, field
@@ -33,6 +33,10 @@ logger = logging.getLogger("overwinter.agents")
 class UnfinishedAgent(Struct, frozen=True, kw_only=True):
     """An agent at rest with something left to do: a run that was cut off or is paused, or tasks that never began.
 
+    It may be a swarm. Members that were cut off in the run of a swarm which is unfinished itself are not told of: their
+    swarm goes on with them.
+
+    :ivar kind: ``agent`` or ``swarm``.
     :ivar status: of its last run: ``interrupted``, ``paused`` or ``failed``; ``idle`` or ``finished`` where only
         accepted tasks are left.
     :ivar run_id: the run to resume, or the first that was accepted.
@@ -51,10 +55,11 @@ class UnfinishedAgent(Struct, frozen=True, kw_only=True):
     stop_reason: str = ""
     accepted: int = 0
     folder: str = ""
+    kind: Literal["agent", "swarm"] = "agent"
 
 
 def find_unfinished(workspace: Workspace, *, files: FileOperations, own: str = "") -> list[UnfinishedAgent]:
-    """The agents of *workspace* that nobody holds and that have something left to do, by folder. Blocking.
+    """The swarms and agents of *workspace* that nobody holds and that have something left to do, by folder. Blocking.
 
     Only what tells of runs is read of their files, and nothing is verified; loading them does that. Agents that cannot
     be read are left out, and said so in the log. What dead runtimes left in their logs is brought in first.
@@ -68,14 +73,22 @@ def find_unfinished(workspace: Workspace, *, files: FileOperations, own: str = "
         logger.warning("what dead processes left could not be looked at: %s", error)
     alive = _Alive(workspace, files)
     found: list[UnfinishedAgent] = []
-    for folder in list_folders(workspace, files=files):
-        try:
-            glance = _glance(folder, files)
-            if glance.unfinished and not alive.holder_of(folder):
-                found.append(glance.told(folder))
-        except (OverwinterError, OSError, msgspec.MsgspecError) as error:
-            logger.warning("%s is left out of what is unfinished: %s", folder.path, error)
-    return found
+    parts: list[str] = []  # what the run ids begin with that are part of a swarm's run
+    for kind in ("swarms", "agents"):
+        for folder in list_folders(workspace, kind, files=files):
+            try:
+                glance = _glance(folder, files)
+                if not glance.unfinished:
+                    continue
+                told = glance.told(folder, "swarm" if kind == "swarms" else "agent")
+                if kind == "swarms":
+                    parts.append(f"{told.run_id}:")
+                if not alive.holder_of(folder):
+                    found.append(told)
+            except (OverwinterError, OSError, msgspec.MsgspecError) as error:
+                logger.warning("%s is left out of what is unfinished: %s", folder.path, error)
+    prefixes = tuple(parts)
+    return [told for told in found if not told.run_id.startswith(prefixes)]
 
 
 class _Run(Struct):
@@ -169,7 +182,7 @@ class _Glance:
             case _Replaced():
                 self._restore(record.body)
 
-    def told(self, folder: AgentFolder) -> UnfinishedAgent:
+    def told(self, folder: AgentFolder, kind: Literal["agent", "swarm"]) -> UnfinishedAgent:
         status: Status = "interrupted" if self._status == "running" else self._status
         run = self._run
         if status not in ("interrupted", "paused", "failed") and self._accepted:
@@ -184,6 +197,7 @@ class _Glance:
             stop_reason=run.stop_reason if run is not None and status == "paused" else "",
             accepted=len(self._accepted),
             folder=str(folder.path),
+            kind=kind,
         )
 
     def _restore(self, body: _Body) -> None:
