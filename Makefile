@@ -34,7 +34,10 @@ check: $(STAMP)
 	@$(BIN)/pyright
 
 test: check
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m 'not alone'
+	@echo "And those that measure time, with nothing beside them:"
+	@$(BIN)/python -m pytest -m alone
+	@echo "Every check and every test has passed."
 
 cover: $(STAMP)
 	@$(BIN)/coverage erase

@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from blockbuster import BlockBuster, BlockBusterFunction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 
 # A runner in the background may have been started with Ctrl-C ignored, which its children would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Where bytecode is forbidden, each of some hundreds of processes would compile all that it imports anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """A report goes from the process that tests to the one that tells of it as UTF-8, whatever odd text is in it."""
+    return encodable((yield))
+
+
+def encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {encodable(key): encodable(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(encodable(each) for each in value)
+    return value
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +57,6 @@ def blocking_calls_fail(request: pytest.FixtureRequest) -> Iterator[None]:
     # litellm blocks the loop it runs on, which is why it has one to itself.
     for function in guard.functions.values():
         function.can_block_in("overwinter/agents/models/side_loop.py", "_live")
-    # Twenty microseconds in which the log's thread gets the GIL.
-    guard.functions["time.sleep"].can_block_in("overwinter/persistence/log.py", "_yield")
     # A thread that comes back from the disk is given the interpreter, for 20 millionths of a second.
     guard.functions["time.sleep"].can_block_in("overwinter/persistence/log.py", "_yield")
     guard.activate()

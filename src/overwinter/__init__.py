@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from overwinter import errors, events
 from overwinter._version import __version__
 from overwinter.agents import (
@@ -34,8 +36,10 @@ from overwinter.agents import (
 )
 from overwinter.errors import (
     AgentInUse,
+    AgentNotDefined,
     AgentPaused,
     ConfigurationError,
+    MemberFailed,
     ModelError,
     ModelUnavailable,
     NothingToResume,
@@ -46,6 +50,7 @@ from overwinter.errors import (
     SaveError,
     StateNotFound,
     ToolError,
+    VersionConflict,
 )
 from overwinter.persistence import Secret, Snapshot
 from overwinter.runtime import (
@@ -59,25 +64,68 @@ from overwinter.runtime import (
     Terminated,
 )
 
+if TYPE_CHECKING:
+    from overwinter.agents.boards import Board
+    from overwinter.agents.colleagues import colleagues
+    from overwinter.agents.named import NamedAgent
+    from overwinter.agents.swarms import (
+        AgentRearrange,
+        ConcurrentWorkflow,
+        GraphWorkflow,
+        GroupChat,
+        Handoffs,
+        HierarchicalSwarm,
+        MajorityVoting,
+        MapReduce,
+        Member,
+        MemberPolicy,
+        MemberResult,
+        MixtureOfAgents,
+        RoundRobin,
+        SequentialWorkflow,
+        Swarm,
+        SwarmResult,
+        SwarmRouter,
+        Team,
+        handoff,
+    )
+    from overwinter.runtime.topics import Subscription, Topic
+
 __all__ = [
     "Actor",
     "ActorRef",
     "Agent",
     "AgentInUse",
+    "AgentNotDefined",
     "AgentPaused",
+    "AgentRearrange",
     "Backoff",
+    "Board",
     "Budget",
+    "ConcurrentWorkflow",
     "ConfigurationError",
     "DropToolResults",
     "Escalate",
+    "GraphWorkflow",
+    "GroupChat",
+    "Handoffs",
+    "HierarchicalSwarm",
     "KeepLast",
+    "MajorityVoting",
+    "MapReduce",
+    "Member",
+    "MemberFailed",
+    "MemberPolicy",
+    "MemberResult",
     "Memory",
     "Message",
+    "MixtureOfAgents",
     "Model",
     "ModelError",
     "ModelReply",
     "ModelRequest",
     "ModelUnavailable",
+    "NamedAgent",
     "NothingToResume",
     "OutputInvalid",
     "OverwinterError",
@@ -86,6 +134,7 @@ __all__ = [
     "Resume",
     "Retention",
     "RetryPolicy",
+    "RoundRobin",
     "RunInterrupted",
     "RunPaused",
     "RunResult",
@@ -93,23 +142,53 @@ __all__ = [
     "RuntimeStatistics",
     "SaveError",
     "Secret",
+    "SequentialWorkflow",
     "Snapshot",
     "StateNotFound",
     "Stop",
+    "Subscription",
     "Summarize",
+    "Swarm",
+    "SwarmResult",
+    "SwarmRouter",
+    "Team",
     "Terminated",
     "Tool",
     "ToolCall",
     "ToolContext",
     "ToolError",
     "ToolSpec",
+    "Topic",
     "UnfinishedAgent",
     "Usage",
+    "VersionConflict",
     "__version__",
     "ask_human",
+    "colleagues",
     "errors",
     "events",
+    "handoff",
     "sleep",
     "sleep_until",
     "tool",
 ]
+
+
+_ELSEWHERE = {
+    "Board": "overwinter.agents.boards",
+    "NamedAgent": "overwinter.agents.named",
+    "Subscription": "overwinter.runtime.topics",
+    "Topic": "overwinter.runtime.topics",
+    "colleagues": "overwinter.agents.colleagues",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Swarms, and what few programs need, are imported with the first that is used: not every program has one."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(_ELSEWHERE.get(name, "overwinter.agents.swarms"))
+    value = globals()[name] = getattr(module, name)
+    return value

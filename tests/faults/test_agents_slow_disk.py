@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 call = ScriptedModel.call
 LONGEST_GAP = 0.2  # what a busy machine of others may add; the disk of these tests adds 0.7 s and more

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from overwinter import ModelRequest
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 AGENTS = 100
 LONGEST_GAP = 0.06  # seconds

@@ -58,9 +58,10 @@ def campaign(
 def test_killed_at_any_instant_nothing_recorded_is_lost_or_done_again(
     folder: Path, durability: Level, seed: int
 ) -> None:
-    """F41, F42, F43, F44: after kill -9 at any instant of twenty agents at work, everything acknowledged is on disk
-    and whole, no recorded model call or tool call is made again, no tool that may not be repeated runs twice, and every
-    run is finished in the end."""
+    """F12, F41, F42, F43, F44: after kill -9 at any instant of twenty agents at work, everything acknowledged is on
+    disk and whole, no agent is locked, no sequence has gone backwards, what was half written is swept when the agents
+    are opened, no recorded model call or tool call is made again, no tool that may not be repeated runs twice, and
+    every run is finished in the end."""
     counted = campaign(folder, durability, seed)
     assert_it_has_teeth(counted)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork and no kill -9")
 
 MOST_POINTS = 1000
+IN_A_ROW = 3
 EVENTS = {
     "run_started",
     "model_started",
@@ -56,17 +57,21 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def at_each_point(what: str, die_at: Callable[[int], str]) -> Counter[str]:
-    """Die at the first point, at the second, ... until a life comes through; how often each kind of point was hit."""
+    """Die at the first point, at the second, ... until some come through; how often each kind of point was hit."""
     began = time.monotonic()
     hit: Counter[str] = Counter()
+    came_through = 0
     for number in range(1, MOST_POINTS):
         point = die_at(number)
-        if not point:
+        # What a thread does may come a point earlier or later, so once is not enough.
+        came_through = 0 if point else came_through + 1
+        if came_through == IN_A_ROW:
             figures = ", ".join(f"{count} {kind}" for kind, count in sorted(hit.items()))
             took = time.monotonic() - began
             sys.stdout.write(f"{what}: killed at each of {hit.total()} points in {took:.1f} s: {figures}\n")
             return hit
-        hit[point] += 1
+        if point:
+            hit[point] += 1
     raise AssertionError(f"after {MOST_POINTS} points it still did not come through")
 
 
@@ -92,8 +97,8 @@ def test_killed_at_any_event_a_run_is_finished_and_nothing_is_done_again(
 def test_killed_at_any_operation_of_the_disk_a_run_is_finished_and_nothing_is_done_again(
     folder: Path, durability: Level
 ) -> None:
-    """F47: killed at each operation on the disk in turn, from the claim to the release, an agent loses nothing
-    acknowledged, repeats nothing recorded, and its run is finished."""
+    """F12, F47: killed at each operation on the disk in turn, from the claim to the release, an agent loses nothing
+    acknowledged, repeats nothing recorded, and its run is finished; what was half written is swept."""
     with Child(lives) as child:
 
         def die_at(number: int) -> str:
@@ -103,8 +108,11 @@ def test_killed_at_any_operation_of_the_disk_a_run_is_finished_and_nothing_is_do
             return point
 
         hit = at_each_point(f"operations, {durability!r}", die_at)
-    # How many there are differs by one or two, and the lease's is the last of all.
-    assert OPERATIONS - {"overwrite"} <= hit.keys() <= OPERATIONS
+        # How many there are differs by one or two from life to life, and the lease's is the last of each.
+        campaign = Campaign(folder / "the last", durability, 0, agents=1)
+        hit[campaign.dies(child, die_at_operation=1, of_kind="overwrite")] += 1
+        campaign.finished(child)
+    assert hit.keys() == OPERATIONS
 
 
 def test_killed_at_any_operation_of_a_takeover_the_next_one_takes_over(folder: Path) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import select
 import signal
 import subprocess
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tests.support.commands import COMMAND, PATIENCE, environment, run, started
+from tests.support.commands import (
+    PATIENCE,
+    demo_with_files_of,
+    environment,
+    on_a_terminal,
+    run,
+    started,
+)
 from tests.support.openai_server import Answer, Hold, OpenAIServer, Status, ToolUse
 
 from overwinter.agents.models.planning import next_message
@@ -384,20 +388,7 @@ class TestAFailingDisk:
     @posix
     def test_what_could_not_be_saved_ends_it_with_1(self, tmp_path: Path) -> None:
         """C38: where the states cannot be saved the report is written nevertheless, it is said why, exit code 1."""
-        (tmp_path / "bees.txt").write_text("Bees keep honey in the winter. " * 300)
-        code = (
-            "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (7000, 7000))\n"
-            "from overwinter.cli import main; sys.argv = ['overwinter', 'demo', 'bees.txt', '--no-kill']; main()\n"
-        )
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", code],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        done = demo_with_files_of(7000, tmp_path, "--no-kill")
         assert done.returncode == 1
         assert "not everything of reader-bees could be saved" in done.stdout
         assert "Traceback" not in done.stdout + done.stderr
@@ -434,7 +425,7 @@ class TestTheCommand:
     @posix
     def test_a_terminal_shows_bars(self, tmp_path: Path) -> None:
         """C12: on a terminal of 80 columns there are bars, no line is wider, and the cursor is there afterwards."""
-        code, shown = _on_a_terminal(tmp_path, "demo")
+        code, shown = on_a_terminal(tmp_path, "demo")
         assert code == 0
         assert "━" in shown
         assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l")
@@ -466,37 +457,3 @@ def _answer(body: Mapping[str, Any]) -> Answer:
     said = next_message(ModelRequest(messages, tools))
     calls = [ToolUse(call.name, msgspec.json.decode(call.arguments)) for call in said.tool_calls]
     return Answer(said.content, calls)
-
-
-def _on_a_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:
-    """Run the command on a terminal of its own; the exit code, and all that it printed."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
-    env = {
-        name: value
-        for name, value in environment(cwd, {"TERM": "xterm-256color"}).items()
-        if name != "COLUMNS"
-    }
-    shown = bytearray()
-    with subprocess.Popen(
-        [*COMMAND, *arguments], cwd=cwd, env=env, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as process:
-        os.close(theirs)
-        ended = threading.Timer(PATIENCE, process.kill)
-        ended.start()
-        while select.select([ours], [], [], PATIENCE)[0]:
-            try:
-                piece = os.read(ours, 1 << 16)
-            except OSError:  # how Linux says that the other side is closed
-                break
-            if not piece:
-                break
-            shown += piece
-        ended.cancel()
-    os.close(ours)
-    return process.returncode, shown.decode("utf-8", "replace")

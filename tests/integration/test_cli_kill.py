@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.commands import PATIENCE, environment, run, started
+from tests.support.commands import PATIENCE, demo_with_files_of, environment, run, started
 
 from overwinter.cli.demo.ledger import digest_of_reply
 from overwinter.cli.inspection import inspect_workspace
@@ -189,20 +189,7 @@ class TestTheDemoPullsItsOwnPlug:
 
     def test_a_disk_that_takes_nothing_ends_it(self, tmp_path: Path) -> None:
         """T39: where nothing can be saved the demo does not hang, and says why, with exit code 1."""
-        (tmp_path / "bees.txt").write_text("Bees keep honey in the winter. " * 300)
-        code = (
-            "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))\n"
-            "from overwinter.cli import main; sys.argv = ['overwinter', 'demo', 'bees.txt']; main()\n"
-        )
-        done = subprocess.run(
-            [sys.executable, "-B", "-c", code],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        done = demo_with_files_of(700, tmp_path)
         assert done.returncode == 1
         assert "error: nothing can be saved, and until it is no tool may start: " in done.stderr
         assert "Traceback" not in done.stdout + done.stderr

@@ -4,59 +4,23 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.examples import EXAMPLES, LONGEST, SCRIPTED, environment, started
 from tests.support.openai_server import Answer, Behaviour, Hold, OpenAIServer, Status, ToolUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-LONGEST = 180.0
-SCRIPTED = {"OVERWINTER_MODEL": "scripted"}
+    from pathlib import Path
 
 MEADOWS = {
     "borage", "chestnut", "clover", "dandelion", "heather", "lavender", "linden", "phacelia", "rape", "sainfoin",
     "thyme", "willow",
 }  # fmt: skip
-
-
-def environment(workspace: Path, *settings: dict[str, str]) -> dict[str, str]:
-    """The environment of a user who has set nothing but this."""
-    ours = {
-        name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "OVERWINTER_"))
-    }
-    ours |= {"NO_PROXY": "127.0.0.1", "PYTHONIOENCODING": "utf-8", "WORKSPACE_DIR": str(workspace)}
-    for more in settings:
-        ours |= more
-    return ours
-
-
-@contextmanager
-def started(
-    name: str, env: dict[str, str], *options: str, words: tuple[str, ...] = ()
-) -> Iterator[subprocess.Popen[str]]:
-    """An example as a process, which is gone when the block is."""
-    with subprocess.Popen(
-        [sys.executable, *options, EXAMPLES / f"{name}.py", *words],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def run(name: str, env: dict[str, str], *words: str) -> str:
@@ -101,7 +65,10 @@ def server() -> Iterator[OpenAIServer]:
 
 def test_every_example_says_how_to_run_it_and_can_be_read_in_a_sitting() -> None:
     names = {path.stem for path in EXAMPLES.glob("*.py")}
-    assert names == {"approval", "autosave", "recovery", "swarm", "counter_actor", "service"}
+    assert names == {
+        "approval", "autosave", "code_review", "counter_actor", "document_pipeline", "recovery", "research_team",
+        "service", "support_desk", "swarm",
+    }  # fmt: skip
     for name in names:
         source = (EXAMPLES / f"{name}.py").read_text("utf-8")
         assert len(source.splitlines()) < 120, name

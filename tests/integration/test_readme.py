@@ -42,7 +42,7 @@ def within_main(block: str, head: str) -> str:
 
 def test_the_programs_do_what_the_readme_says(running_model_server: OpenAIServer, tmp_path: Path) -> None:
     running_model_server.reset()
-    first, again, many = BLOCKS
+    first, again, many, _ = BLOCKS
     printed = run(first, running_model_server, tmp_path).splitlines()
     assert printed[-1] == str(tmp_path / "agent_workspace" / "agents" / Path(printed[-1]).name)
     assert [request.body["tools"][0]["function"]["name"] for request in running_model_server.requests] == [
@@ -55,3 +55,19 @@ def test_the_programs_do_what_the_readme_says(running_model_server: OpenAIServer
     assert said[0].startswith("Which is longer")
     assert said[-1] == "And 'drone'?"
     assert "agents=100" in run(within_main(many, "import asyncio"), running_model_server, tmp_path)
+
+
+def test_the_swarm_of_the_readme_is_done_once_however_often_it_is_started(
+    running_model_server: OpenAIServer, tmp_path: Path
+) -> None:
+    running_model_server.reset()
+    program = BLOCKS[-1]
+    printed = run(program, running_model_server, tmp_path)
+    assert len(running_model_server.requests) == 4
+    assert "['1-experts', '2-editor']" in printed.splitlines()[-1]
+    told = running_model_server.requests[-1].body["messages"][-1]["content"]
+    assert all(
+        f"## {name}\n\nYou said: What are willows" in told for name in ("botanist", "beekeeper", "historian")
+    )
+    assert run(program, running_model_server, tmp_path) == printed
+    assert len(running_model_server.requests) == 4

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,7 @@ from overwinter.cli.app import app
 from overwinter.testing import ScriptedModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from typer.testing import Result
@@ -24,10 +27,13 @@ __all__ = [
     "COMMAND",
     "PATIENCE",
     "agent_of",
+    "demo_with_files_of",
     "environment",
     "everything_in",
     "folder_of",
     "look",
+    "on_a_terminal",
+    "process_of",
     "run",
     "run_once",
     "started",
@@ -60,10 +66,20 @@ def run(cwd: Path, *arguments: str, env: Mapping[str, str] | None = None) -> sub
 def started(
     cwd: Path, *arguments: str, env: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
+    settings = environment(cwd, {"PYTHONUNBUFFERED": "1", **(env or {})})
+    with process_of([*COMMAND, *arguments], settings, cwd) as process:
+        yield process
+
+
+@contextmanager
+def process_of(
+    command: Sequence[str], env: Mapping[str, str], cwd: Path | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A command as a process whose output is text, and which is gone when the block is."""
     with subprocess.Popen(
-        [*COMMAND, *arguments],
+        command,
         cwd=cwd,
-        env=environment(cwd, {"PYTHONUNBUFFERED": "1", **(env or {})}),
+        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -73,6 +89,64 @@ def started(
             yield process
         finally:
             process.kill()
+
+
+def on_a_terminal(
+    cwd: Path, *arguments: str, env: Mapping[str, str] | None = None, until: str = ""
+) -> tuple[int, str]:
+    """Run the command on a terminal of its own, of 80 columns; the exit code, and all that it printed.
+
+    :param until: once that is shown, Ctrl-C is pressed.
+    """
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    settings = environment(cwd, {"TERM": "xterm-256color", **(env or {})})
+    del settings["COLUMNS"]
+    shown = bytearray()
+    with subprocess.Popen(
+        [*COMMAND, *arguments], cwd=cwd, env=settings, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        ended = threading.Timer(PATIENCE, process.kill)
+        ended.start()
+        while select.select([ours], [], [], PATIENCE)[0]:
+            try:
+                piece = os.read(ours, 1 << 16)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not piece:
+                break
+            shown += piece
+            if until and until.encode() in shown:
+                until = ""
+                process.send_signal(signal.SIGINT)
+        ended.cancel()
+    os.close(ours)
+    return process.returncode, shown.decode("utf-8", "replace")
+
+
+def demo_with_files_of(most_bytes: int, cwd: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """``overwinter demo bees.txt``, where the system lets no file grow beyond so many bytes."""
+    (cwd / "bees.txt").write_text("Bees keep honey in the winter. " * 300)
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({most_bytes}, {most_bytes}))\n"
+        "from overwinter.cli import main\n"
+        f"sys.argv = {['overwinter', 'demo', 'bees.txt', *options]!r}; main()\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-B", "-c", code],
+        cwd=cwd,
+        env=environment(cwd),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 def look(*arguments: str, code: int = 0) -> Result:

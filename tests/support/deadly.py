@@ -41,15 +41,19 @@ class Watcher:
 
 
 class DeadlyDisk(FileOperations):
-    """Its process dies when so many operations that change something are done; half a write counts as one."""
+    """Its process dies when so many operations that change something are done; half a write counts as one.
 
-    def __init__(self, number: int) -> None:
+    :param kind: the one kind of operation that is counted; all of them by default.
+    """
+
+    def __init__(self, number: int, kind: str = "") -> None:
         super().__init__()
         self._number = number
+        self._kind = kind
         self._count = itertools.count(1)
 
     def _done(self, operation: str) -> None:
-        if next(self._count) == self._number:
+        if self._kind in ("", operation) and next(self._count) == self._number:
             die(operation)
 
     def open_new(self, path: Path) -> int:

@@ -6,6 +6,7 @@ Only the end of the last segment of a journal or a log may be torn, and of the o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -32,6 +33,9 @@ class Facts:
     :ivar results: the nonces of recorded tool results; ``ended`` the ids of the calls that ended.
     :ivar started: the ids of the calls whose start is recorded.
     :ivar accepted: the runs whose task is recorded; ``finished`` those that are recorded as finished.
+    :ivar works: how often each ``(run, key)`` of a swarm's work is recorded as finished; ``decided`` has those of
+        its decisions. Both are from the records alone.
+    :ivar sequences: the highest sequence of each agent's state and records, and that of its configuration.
     :ivar torn: ends of segments that are not whole, which a kill may leave.
     :ivar damaged: what no kill may leave.
     :ivar temporaries: temporary files, which a kill may leave.
@@ -46,6 +50,9 @@ class Facts:
         self.accepted: set[str] = set()
         self.finished: set[str] = set()
         self.unknown: set[str] = set()
+        self.works: Counter[tuple[str, str]] = Counter()
+        self.decided: Counter[tuple[str, str]] = Counter()
+        self.sequences: dict[str, int] = {}
         self.torn: list[str] = []
         self.damaged: list[str] = []
         self.temporaries: list[str] = []
@@ -58,9 +65,16 @@ class Facts:
         return self.replies | self.results
 
     def lost_since(self, before: Facts) -> list[str]:
-        """What was there before and is not any more."""
+        """What was there before and is not any more; a sequence that went backwards is among it."""
         names = ("replies", "results", "ended", "started", "finished")
-        return [f"{name}: {lost}" for name in names if (lost := getattr(before, name) - getattr(self, name))]
+        lost = [f"{name}: {gone}" for name in names if (gone := getattr(before, name) - getattr(self, name))]
+        for name, sequence in before.sequences.items():
+            if (now := self.sequences.get(name, 0)) < sequence:
+                lost.append(f"sequences: {name} was at {sequence} and is at {now}")
+        return lost
+
+    def reached(self, name: str, sequence: int) -> None:
+        self.sequences[name] = max(sequence, self.sequences.get(name, 0))
 
     def reply(self, text: str) -> None:
         for key, nonce in _REPLY.findall(text):
@@ -87,6 +101,12 @@ class Facts:
             self.started.update(record["call_ids"])
         elif kind == "tool_finished":
             self.result(record["call_id"], record["output"])
+        elif kind == "member_finished":
+            self.works[self._runs[folder], record["key"]] += 1
+            self.reply(record["text"])
+        elif kind == "decided":
+            self.decided[self._runs[folder], record["key"]] += 1
+            self.reply(msgspec.json.encode(record["value"]).decode())
         elif kind in ("run_began", "run_resumed"):
             self._runs[folder] = record["run_id"]
         elif kind == "run_ended" and record["status"] == "finished":
@@ -111,9 +131,9 @@ def read_facts(root: Path) -> Facts:
     """Everything that stands in the workspace. Nobody may be at work there. Blocking."""
     facts = Facts()
     lines: dict[str, dict[int, dict[str, Any]]] = {}
-    for folder in sorted((root / "agents").glob("*")):
-        name = f"agents/{folder.name}"
-        _read_documents(facts, folder)
+    for folder in sorted([*(root / "agents").glob("*"), *(root / "swarms").glob("*")]):
+        name = f"{folder.parent.name}/{folder.name}"
+        _read_documents(facts, name, folder)
         for line in _segments(facts, folder / "journal", _journal_sound):
             lines.setdefault(name, {})[line["sequence"]] = line["record"]
     for folder in sorted((root / ".runtimes").glob("*")):
@@ -125,13 +145,14 @@ def read_facts(root: Path) -> Facts:
         sequences = sorted(records)
         if sequences != [*range(sequences[0], sequences[-1] + 1)]:
             facts.damaged.append(f"{name}: the records have gaps: {sequences}")
+        facts.reached(name, sequences[-1])
         for sequence in sequences:
             facts.record(name, records[sequence])
     facts.temporaries = [str(path) for path in temporaries(root)]
     return facts
 
 
-def _read_documents(facts: Facts, folder: Path) -> None:
+def _read_documents(facts: Facts, name: str, folder: Path) -> None:
     for path in folder.iterdir():
         if ".corrupt-" in path.name:
             facts.damaged.append(f"{path} was set aside")
@@ -142,6 +163,9 @@ def _read_documents(facts: Facts, folder: Path) -> None:
             if path.name.endswith(("_state.json", "_state.json.previous")):
                 read_document(path.read_bytes(), path, checksum_required=True)
                 facts.body(content)
+                facts.reached(name, content["_autosave_metadata"]["sequence"])
+            elif path.name == "config.json":
+                facts.reached(f"{name}/config.json", content["_autosave_metadata"]["sequence"])
         except Exception as error:
             facts.damaged.append(f"{path}: {error!r}")
 

@@ -31,7 +31,7 @@ import anyio
 import msgspec
 from tests.support import deadly, sabotage
 from tests.support.ledger import Entry, Ledger
-from tests.support.processes import assert_well_formed, hear, say
+from tests.support.processes import assert_well_formed, hear, say, temporaries
 
 from overwinter import Agent, Message, ModelReply, Runtime, ToolCall, ToolContext, Usage, events, tool
 
@@ -63,7 +63,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     :ivar stream: stream the new tasks.
     :ivar only_come_up: end, with no good order at all, when all agents are claimed.
     :ivar die_at_event: die when the so-many-th event is published; ``die_at_operation`` when so many operations that
-        change something on the disk are done, or half done.
+        change something on the disk are done, or half done; where ``of_kind`` is given, so many of that kind.
     :ivar without: what is to be left out of overwinter, so that a check is seen to fail.
     """
 
@@ -76,6 +76,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     only_come_up: bool = False
     die_at_event: int = 0
     die_at_operation: int = 0
+    of_kind: str = ""
     agents: int = AGENTS
     without: LeftOut = ""
 
@@ -223,6 +224,8 @@ async def _swarm(life: Life) -> None:
         agents = [_agent(number, life) for number in range(life.agents)]
         for agent in agents:
             await runtime.spawn(agent)
+        if left := temporaries(Path(life.workspace)):
+            say("trouble", f"left behind, although every agent is open: {left}")
         say("up")
         if life.only_come_up:
             os._exit(0)
@@ -297,5 +300,5 @@ async def _save_now_and_then(agent: Agent[str]) -> None:
 
 def _disk(life: Life) -> FileOperations | None:
     if life.die_at_operation:
-        return deadly.DeadlyDisk(life.die_at_operation)
+        return deadly.DeadlyDisk(life.die_at_operation, life.of_kind)
     return sabotage.leave_out(life.without) if life.without else None

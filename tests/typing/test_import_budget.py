@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from statistics import median
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.support.openai_server import Answer, OpenAIServer, ToolUse
 
 if TYPE_CHECKING:
@@ -52,8 +54,9 @@ print(time.process_time() - began)
 """
 
 
+@pytest.mark.alone
 def test_importing_overwinter_takes_at_most_60_ms_over_asyncio(tmp_path: Path) -> None:
-    """In processor time, in pairs, and the least of them: what else the machine does can only add to it."""
+    """In processor time, in pairs, and the median of them."""
     # An environment may forbid bytecode, and then it is the compiler that is timed.
     env = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
     python("import overwinter", env=env)
@@ -62,7 +65,7 @@ def test_importing_overwinter_takes_at_most_60_ms_over_asyncio(tmp_path: Path) -
         return float(python(_TIMED.format(module=module), env=env)[0])
 
     over = [one("overwinter") - one("asyncio") for _ in range(9)]
-    assert min(over) <= BUDGET, [round(seconds * 1000) for seconds in over]
+    assert median(over) <= BUDGET, [round(seconds * 1000) for seconds in over]
 
 
 _WATCHED = """

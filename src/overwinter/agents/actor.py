@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, Lock
+from anyio import CancelScope
 
 from overwinter.agents import events
 from overwinter.agents.asking import WAITS, how_to_decide, listed
@@ -37,12 +39,8 @@ from overwinter.errors import (
 from overwinter.runtime import Actor
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from overwinter.agents.recall import Recall
+    from overwinter.agents.membership import Membership
     from overwinter.agents.records import Pending
-    from overwinter.agents.saving import Saving
     from overwinter.agents.stage import Stage
     from overwinter.runtime import Job, Reply
 
@@ -52,27 +50,12 @@ __all__ = ["AgentActor"]
 class AgentActor(Actor[AgentMessage]):
     """Serves one agent. Its ``receive`` never waits for a run: a run goes on beside the mailbox, one at a time."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        *,
-        open_saving: Callable[[], Awaitable[Saving]],
-        load: Callable[[str], Awaitable[None]],
-        closed: Callable[[], None],
-        grace: float,
-        recall: Recall,
-        announce: Callable[[], None],
-    ) -> None:
+    def __init__(self, stage: Stage, member: Membership) -> None:
         self._stage = stage
+        self._member = member
         self._server = RunServer(stage)
-        self._open_saving = open_saving
-        self._load = load
-        self._closed = closed
-        self._grace = grace
-        self._recall = recall
-        self._announce = announce
         self._queue: deque[Ticket] = deque()
-        self._saving_once = Lock()
+        self._saving_once = asyncio.Lock()
         self._current: Ticket | None = None
         self._worker: Job | None = None
 
@@ -104,15 +87,17 @@ class AgentActor(Actor[AgentMessage]):
         """Give the run a grace, interrupt it, save, and let go of the agent."""
         try:
             await self._end_runs()
+            if self._stage.profile.closing is not None:
+                await self._stage.profile.closing()
         finally:
             # Also when patience was lost with the run: the agent lives here no more, and others may have it.
-            self._closed()
+            self._member.left(self._stage.runtime)
             if self._stage.saving is not None:
                 await self._stage.saving.aclose()
 
     async def _end_runs(self) -> None:
         if self._worker is not None:
-            with deadline(self._stage.clock, self._grace):
+            with deadline(self._stage.clock, self._stage.runtime.run_grace):
                 await self._worker.wait()
         waiting, self._queue = self._queue, deque()
         for ticket in waiting:
@@ -131,14 +116,14 @@ class AgentActor(Actor[AgentMessage]):
         if state.key in message.within:
             raise waits_for_itself(self._stage.profile.name)
         if message.named:
-            known = await self._recall.find(message.run_id, self._tickets())
+            known = await self._member.recall.find(message.run_id, self._tickets())
             if known is not None:
                 self._accept_again(known, message, reply)
                 return
         if state.status == "paused" and not message.queue:
             raise self._paused()
-        if message.named:
-            self._announce()
+        if message.named and not message.within:
+            self._member.announce()
         saving = self._stage.saving
         if saving is not None:
             await saving.prepare()
@@ -209,7 +194,7 @@ class AgentActor(Actor[AgentMessage]):
         if self._worker is not None:
             raise NothingToResume(f"agent {name!r} is at work; wait for its runs")
         if run_id:
-            known = await self._recall.find(run_id, ())
+            known = await self._member.recall.find(run_id, ())
             if known is None:
                 raise NothingToResume(f"agent {name!r} has no run {run_id}, or does not keep it any more")
             if known.finished:
@@ -316,7 +301,7 @@ class AgentActor(Actor[AgentMessage]):
             return await self._stage.saving.save()
         # Without autosave the agent is claimed for this one save only.
         async with self._saving_once:
-            saving = await self._open_saving()
+            saving = await self._member.open_saving(self._stage.runtime)
             try:
                 return await saving.save()
             finally:
@@ -329,7 +314,7 @@ class AgentActor(Actor[AgentMessage]):
                 f"agent {self._stage.profile.name!r} is at work; load() would change its conversation under it. "
                 "Wait for its runs, or cancel them."
             )
-        await self._load(message.path)
+        await self._member.load(self._stage.runtime, Path(message.path) if message.path else None)
         reply.complete(None)
 
     def _turn_away_if_paused(self) -> None:
@@ -383,7 +368,7 @@ class AgentActor(Actor[AgentMessage]):
         if ticket.recalled is None:
             return True
         try:
-            known = await self._recall.bring_back(ticket.run_id)
+            known = await self._member.recall.bring_back(ticket.run_id)
         except OverwinterError as error:
             ticket.reply.fail(error)
             return False

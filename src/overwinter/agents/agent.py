@@ -164,7 +164,7 @@ class Agent(Runs[OutputT, RunResult[OutputT]], AgentRetrospect[OutputT], PersonI
             self._profile, self._state, Workspace(workspace_dir) if workspace_dir else None
         )
         self._residence = Residence(self._member.make_runtime, self._member.join, name=agent_name)
-        self._member.on_leave = self._residence.leave
+        self._member.on_leave(self._residence.leave)
 
     @property
     def tools(self) -> tuple[Tool[..., Any], ...]:
@@ -180,7 +180,8 @@ class Agent(Runs[OutputT, RunResult[OutputT]], AgentRetrospect[OutputT], PersonI
         overrides = {} if autosave is None else {"autosave": autosave}
         options = fork_options(self._profile, "", session, overrides)
         chosen = self._member.chosen
-        return Agent(workspace_dir=None if chosen is None else chosen.root, **options)
+        agent: Agent[OutputT] = Agent(workspace_dir=None if chosen is None else chosen.root, **options)
+        return agent
 
     def __repr__(self) -> str:
         return f"<Agent {self.agent_name!r} {self.status} model={self.model_name!r}>"

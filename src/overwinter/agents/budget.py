@@ -6,13 +6,19 @@ import msgspec
 
 from overwinter.errors import ConfigurationError
 
-__all__ = ["RUNTIME", "TEAM", "Budget", "how_to_go_on"]
+__all__ = ["MEMBER", "OWN_LIMITS", "RUNTIME", "TEAM", "Budget", "how_to_go_on"]
 
 #: What stands before the name of a limit that is the runtime's: ``runtime_cost``.
 RUNTIME = "runtime_"
 
 #: What stands before the name of a limit that is that of a swarm for which the run works: ``team_cost``.
 TEAM = "team_"
+
+#: What stands before the name of a limit that is a member's own, where its swarm is paused by it: ``member_max_loops``.
+MEMBER = "member_"
+
+#: The limits that an agent has of its own.
+OWN_LIMITS = ("max_loops", "tokens", "cost", "seconds")
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +66,13 @@ def how_to_go_on(limit: str) -> str:
     if limit.startswith(RUNTIME):
         name = limit.removeprefix(RUNTIME)
         return f"raise it with `runtime.budget = Budget({name}=...)` and go on with `await agent.resume()`"
+    if limit.startswith(MEMBER):
+        name = limit.removeprefix(MEMBER)
+        how = "max_loops=..." if name == "max_loops" else f"budget=Budget({name}=...)"
+        return (
+            "go on first with the member that stands there, with a higher one: "
+            f"`await swarm.member(name).resume({how})`, and then with `await swarm.resume()`"
+        )
     if limit.startswith(TEAM):
         name = limit.removeprefix(TEAM)
         return f"go on with its swarm, with a higher one: `await swarm.resume(budget=Budget({name}=...))`"

@@ -10,11 +10,13 @@ from anyio import to_thread
 from overwinter.agents.commands import AgentMessage, CancelRun, LoadState, PauseRun, SaveNow
 from overwinter.agents.models.protocol import Usage
 from overwinter.agents.state_view import StateView
+from overwinter.agents.teams import is_part_of
 from overwinter.errors import ActorStopped, RunInterrupted, StateNotFound
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from overwinter.agents.events import Event
@@ -187,6 +189,21 @@ class AgentHandle(Generic[OutputT]):
             if self._state.unsent:
                 await saving.prepare()
             await saving.certain()
+
+    @property
+    def is_vacant(self) -> bool:
+        """Whether it lives nowhere at present."""
+        return self._residence.vacant
+
+    @property
+    def paused_at(self) -> str:
+        """The limit at which its run stands, or for what a person is waited for; empty unless it is paused."""
+        run = self._state.run
+        return run.stop_reason if run is not None and self._state.status == "paused" else ""
+
+    def was_at_work_for(self, runs: Iterable[AbstractSet[str]]) -> bool:
+        """Whether nothing was asked of this object yet, and what was saved of it is part of one of these runs."""
+        return self._state.is_new and any(is_part_of(run_id, runs) for run_id in self._member.found_run_ids)
 
     def be_saved(self, durability: Durability) -> None:
         """Save it from now on, as with ``autosave=True``: what a swarm that is saved says to its members."""

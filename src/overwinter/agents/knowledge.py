@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from overwinter.agents.models.protocol import ToolCall
     from overwinter.agents.records import AcceptedTask, Entry, RunSummary, ToolOutcome
 
-__all__ = ["Knowledge"]
+__all__ = ["BY_TOOL", "Knowledge"]
+
+#: How the ``stop_reason`` of a run begins that a tool ended; the tool's name follows.
+BY_TOOL = "tool:"
 
 
 class Knowledge:
@@ -50,6 +56,25 @@ class Knowledge:
                 return entry.content
         return ""
 
+    def answer_of(self, run: RunSummary) -> str:
+        """With what *run* ended: what the model said last in it, or what the tool returned that ended it."""
+        name = run.stop_reason.removeprefix(BY_TOOL)
+        if name != run.stop_reason:
+            calls = (
+                one for one in self.tool_results if (one.run_id, one.loop) == (run.run_id, run.loop_count)
+            )
+            return next((one.output for one in calls if one.tool == name and one.ok), "")
+        said = (entry for entry in reversed(self.conversation) if entry.role == "assistant")
+        return next((entry.content for entry in said if entry.run_id == run.run_id), "")
+
+    def went_well(self, call_id: str) -> bool:
+        """Whether that call of the model's last reply has ended, and ended well."""
+        return any(one.call_id == call_id and one.ok for one in self._outcomes_of_this_step())
+
+    def output_of(self, call_id: str) -> str:
+        """What that call of the model's last reply returned, or an empty string."""
+        return self._outputs_of_this_step().get(call_id, "")
+
     def find_run(self, run_id: str) -> RunSummary | None:
         """The run of that id as it stands now; None for one that has not begun, or is none of this conversation."""
         if self.run is not None and self.run.run_id == run_id:
@@ -78,8 +103,10 @@ class Knowledge:
     def _outputs_of_this_step(self) -> dict[str, str]:
         # A provider may use a call id again in a later step, so only this one's count; they stand last.
         outputs: dict[str, str] = {}
-        for one in reversed(self.tool_results):
-            if (one.run_id, one.loop) != (self.run_id, self.loop_count):
-                break
+        for one in self._outcomes_of_this_step():
             outputs.setdefault(one.call_id, one.output)
         return outputs
+
+    def _outcomes_of_this_step(self) -> Iterator[ToolOutcome]:
+        step = self.run_id, self.loop_count
+        return takewhile(lambda one: (one.run_id, one.loop) == step, reversed(self.tool_results))

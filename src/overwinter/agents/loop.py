@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
+from anyio.lowlevel import checkpoint
 
 from overwinter.agents import events
 from overwinter.agents.allowance import LimitMet
@@ -22,7 +23,6 @@ from overwinter.errors import OutputInvalid
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from overwinter.agents.allowance import Account
     from overwinter.agents.budget import Budget
     from overwinter.agents.models.protocol import Message, Model, ModelReply, ToolCall
     from overwinter.agents.stage import Stage
@@ -75,7 +75,7 @@ class Loop:
         max_loops: int | None = None,
         budget: Budget | None = None,
         restarts: bool = False,
-        accounts: tuple[Account, ...] = (),
+        within: tuple[str, ...] = (),
     ) -> None:
         profile = stage.profile
         self._stage = stage
@@ -84,7 +84,7 @@ class Loop:
         self._calls = Calls(stage)
         self._streams = streams
         self._max_loops = profile.max_loops if max_loops is None else max_loops
-        self._spending = Spending(stage, budget or profile.settings.budget, accounts)
+        self._spending = Spending(stage, budget or profile.settings.budget, stage.accounts(within))
         self._context = ContextWindow(stage, Summarizer(stage, self._spending))
         self._output_retries = profile.settings.output_retries
         self._pause_asked = False
@@ -131,13 +131,20 @@ class Loop:
                 reply = await self._ask()
             except LimitMet as met:
                 return Ending("paused", met.limit)
-            waits_for = await self._calls.serve()
+            waits_for = await self._serve_calls()
             if waits_for:
                 return Ending("paused", waits_for)
             ending = self._ending(reply.message)
             await self._step_ended()
             if ending is not None:
                 return ending
+
+    async def _serve_calls(self) -> str:
+        if self._state.open_calls:
+            return await self._calls.serve()
+        # Others have their turn in each step, whether or not the model made anybody wait.
+        await checkpoint()
+        return ""
 
     async def _step_ended(self) -> None:
         if self._stage.saving is not None:

@@ -65,6 +65,13 @@ class OutputFormat(Generic[OutputT]):
         fenced = _FENCE.match(text)
         return cast("OutputT", self._decode(fenced.group(1) if fenced and self.schema is not None else text))
 
+    def try_to_read(self, text: str) -> OutputT | None:
+        """The value in *text*, or None where there is none."""
+        try:
+            return self.read(text)
+        except ValueError:
+            return None
+
     @staticmethod
     def ask_again(problem: str) -> str:
         """What the model is told when its answer did not validate."""

@@ -93,7 +93,7 @@ class Sleep(Struct, frozen=True):
     key: str = ""
 
 
-class Work(Struct, frozen=True, kw_only=True):
+class Work(Struct, frozen=True, kw_only=True, gc=False):
     """What a member of a swarm did, or failed to do for good.
 
     :ivar key: which work of the run it is.
@@ -127,13 +127,20 @@ class Choice(Struct, frozen=True):
 
 
 class Begun(Struct, frozen=True):
-    """Work of a member that began and has not ended; ``failures`` counts its attempts that failed."""
+    """Work of a member that began and has not ended.
 
+    :ivar failures: its attempts that failed.
+    :ivar checksum: the CRC-32 of the task.
+    """
+
+    run_id: str
+    key: str
     member: str
     failures: int = 0
+    checksum: int = 0
 
 
-class RunSummary(Struct, kw_only=True):
+class RunSummary(Struct, kw_only=True, gc=False):
     """One run. A run that was resumed stands in the list once for each time it ended.
 
     ``asked_again`` counts the steps beyond the limit that asked for an answer of the right shape; ``known_cost`` is the

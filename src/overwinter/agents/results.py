@@ -21,9 +21,10 @@ class RunResult(Generic[OutputT]):
     """The outcome of one run.
 
     :ivar status: ``"finished"``, or ``"paused"`` when a limit was met or a person is waited for.
-    :ivar text: the model's last text.
+    :ivar text: the model's last text, or what the tool returned that ended the run.
     :ivar stop_reason: why it ended: ``"answered"``, ``"max_loops"``, ``"stopping_condition"``,
-        ``"stopping_token"``; of a paused run the limit: ``"max_loops"``, ``"tokens"``, ``"cost"``, ``"seconds"``,
+        ``"stopping_token"``, or ``"tool:"`` and the name of the tool that ended it;
+        of a paused run the limit: ``"max_loops"``, ``"tokens"``, ``"cost"``, ``"seconds"``,
         the runtime's ``"runtime_tokens"``, ``"runtime_cost"``, ``"runtime_seconds"``,
         or ``"pause"``; or what a person is waited for: ``"approval"``, ``"question"`` or ``"unknown"``.
     :ivar pending: the calls that waited for a person when it paused.
@@ -68,7 +69,7 @@ class RunResult(Generic[OutputT]):
 
     @property
     def output(self) -> OutputT:
-        """The answer in the type asked for with ``output_type``.
+        """The answer in the type asked for with ``output_type``; ``None`` where a tool ended the run with another.
 
         :raises RunPaused: the run has not finished; the error names the limit, or what waits for a person.
         """

@@ -110,7 +110,7 @@ class Runs(AgentHandle[OutputT], Generic[OutputT, ResultT]):
         refuse_to_wait_for_itself(self._state, self.agent_name)
         await self.load_if_fresh()
         async with self._residence.at_home() as home:
-            message = ResumeRun(run_id, max_loops, budget, within=chain(), caller=os.urandom(16).hex())
+            message = self._resumption(run_id, max_loops, budget)
             return await self._follow(home, message)
 
     async def resume_stream(
@@ -123,12 +123,17 @@ class Runs(AgentHandle[OutputT], Generic[OutputT, ResultT]):
         """
         refuse_to_wait_for_itself(self._state, self.agent_name)
         await self.load_if_fresh()
-        message = ResumeRun(
-            run_id, max_loops, budget, streams=True, within=chain(), caller=os.urandom(16).hex()
-        )
+        message = self._resumption(run_id, max_loops, budget, streams=True)
         async with self._residence.at_home() as home, aclosing(self._events(home, message)) as events:
             async for event in events:
                 yield event
+
+    def _resumption(
+        self, run_id: str, max_loops: int | None, budget: Budget | None, *, streams: bool = False
+    ) -> ResumeRun:
+        return ResumeRun(
+            run_id, max_loops, budget, streams=streams, within=chain(), caller=os.urandom(16).hex()
+        )
 
     def _task(self, task: str, run_id: str | None, *, queue: bool, streams: bool = False) -> RunTask:
         if not isinstance(task, str):  # pyright: ignore[reportUnnecessaryIsInstance]

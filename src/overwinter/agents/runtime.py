@@ -8,22 +8,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast, overload
 
 import msgspec
-from anyio import CancelScope, CapacityLimiter, Lock, create_task_group, to_thread
+from anyio import CancelScope, CapacityLimiter, Lock, to_thread
 
-from overwinter.agents.agent import Agent
+from overwinter.agents.addressing import Addressing
 from overwinter.agents.allowance import Account, Spent
 from overwinter.agents.budget import RUNTIME, Budget
+from overwinter.agents.directory import Directory
+from overwinter.agents.guests import Guests
 from overwinter.agents.hub import EventHub
+from overwinter.agents.publishing import StatusPublisher
+from overwinter.agents.resuming import resume_all
+from overwinter.agents.runs import Runs
 from overwinter.agents.signals import signals_cancel
 from overwinter.agents.sleeping import ActorSleeps
 from overwinter.agents.unfinished import find_unfinished
-from overwinter.errors import (
-    ConfigurationError,
-    NothingToResume,
-    OverwinterError,
-    RuntimeClosed,
-    StateNotFound,
-)
+from overwinter.errors import OverwinterError, RuntimeClosed
 from overwinter.persistence.snapshot import Snapshot
 from overwinter.persistence.storage import PersistenceStatistics, Storage
 from overwinter.persistence.workspace import Workspace
@@ -38,9 +37,11 @@ if TYPE_CHECKING:
     from typing import Self
 
     from overwinter.agents.commands import AgentMessage
+    from overwinter.agents.definitions import Make
     from overwinter.agents.events import Event
     from overwinter.agents.results import RunResult
     from overwinter.agents.signals import SignalWatch
+    from overwinter.agents.teams import TeamAtWork
     from overwinter.agents.unfinished import UnfinishedAgent
     from overwinter.persistence import FileOperations
     from overwinter.runtime import Clock, Supervision
@@ -54,7 +55,6 @@ T = TypeVar("T")
 
 _TOOL_THREADS = 64
 _SAVE_TIME = 10.0
-_GROUP = 500
 
 
 class RuntimeStatistics(SystemStatistics, frozen=True, kw_only=True):
@@ -65,7 +65,7 @@ class RuntimeStatistics(SystemStatistics, frozen=True, kw_only=True):
     spent: Spent
 
 
-class Runtime(ActorSystem):
+class Runtime(Addressing):
     """Actors and agents under one roof, with one writer that saves them all.
 
     Use it as ``async with Runtime() as runtime:``. Leaving the block stops everything: runs get a grace and are then
@@ -82,6 +82,10 @@ class Runtime(ActorSystem):
     :param files: the operations on files, for tests.
     :param budget: what all runs here may spend together; a run that finds no room is paused, and a higher
         :attr:`budget` lets it be resumed.
+    :param agents: makes the agents that :meth:`agent` is asked for and that no :meth:`define` makes.
+    :param idle_timeout: seconds without use after which such an agent is passivated; ``None`` for never.
+    :param active_limit: how many such agents may be active before those used longest ago are passivated; ``None`` for
+        no limit. It is no bound: those that are at work stay.
     """
 
     def __init__(
@@ -97,6 +101,9 @@ class Runtime(ActorSystem):
         tool_threads: int = _TOOL_THREADS,
         files: FileOperations | None = None,
         budget: Budget | None = None,
+        agents: Make | None = None,
+        idle_timeout: float | None = 60.0,
+        active_limit: int | None = 1000,
     ) -> None:
         super().__init__(
             clock=clock,
@@ -110,15 +117,19 @@ class Runtime(ActorSystem):
         self.run_grace = run_grace
         self.tool_limiter = CapacityLimiter(tool_threads)
         self.account = Account(budget, clock=self.clock, prefix=RUNTIME)
+        self.teams: dict[str, TeamAtWork] = {}
         self._budget = budget
         self._hub = EventHub()
         # The writer lives in a system of its own, which outlives every actor that may have something to save.
         self._writers = ActorSystem(clock=clock, random=random, shutdown_timeout=shutdown_timeout)
         self._storage = Storage(self.workspace, clock=self.clock, files=files)
         self._storage_opened = False
+        self._status = StatusPublisher(self._exchange.cells)
         self._gate = Lock()
-        self._agents: set[Agent[Any]] = set()
+        self._agents: set[Runs[Any, Any]] = set()
+        self.guests = Guests(self)
         self._snapshots: list[Snapshot[Any]] = []
+        self.directory = Directory(self, agents, idle_timeout=idle_timeout, active_limit=active_limit)
         self.sleeps = ActorSleeps(self._keep_deadlines, self.clock)
         self._handle_signals = handle_signals
         self._signal_scope: CancelScope | None = None
@@ -153,7 +164,7 @@ class Runtime(ActorSystem):
         return swallowed or result
 
     @overload
-    async def spawn(self, actor: Agent[Any]) -> ActorRef[AgentMessage]: ...
+    async def spawn(self, actor: Runs[Any, Any]) -> ActorRef[AgentMessage]: ...
 
     @overload
     async def spawn(
@@ -166,7 +177,7 @@ class Runtime(ActorSystem):
     ) -> ActorRef[MessageT]: ...
 
     async def spawn(
-        self, actor: Agent[Any] | Actor[Any] | Callable[[], Actor[Any]], **settings: Any
+        self, actor: Runs[Any, Any] | Actor[Any] | Callable[[], Actor[Any]], **settings: Any
     ) -> ActorRef[Any]:
         """Start an agent or an actor here and return a reference to it.
 
@@ -180,8 +191,17 @@ class Runtime(ActorSystem):
         """
         if not _is_agent(actor):
             return await self.spawn_actor(cast("Actor[Any]", actor), **settings)
-        ref = await actor.join(self)
-        self._agents.add(actor)
+        return await self.settle(actor)
+
+    async def settle(self, agent: Runs[Any, Any], *, to_be_loaded: bool = False) -> ActorRef[AgentMessage]:
+        """:meth:`spawn` for agents only; with ``to_be_loaded`` its ``load()`` comes next."""
+        here = agent.reference_on(self)
+        if here is not None and self.guests.adopt(agent):
+            self._agents.add(agent)
+            return here
+        ref = await agent.join(self, to_be_loaded=to_be_loaded)
+        self._agents.add(agent)
+        self.directory.spawned(agent)
         return ref
 
     async def spawn_actor(
@@ -192,7 +212,7 @@ class Runtime(ActorSystem):
 
     async def stop(
         self,
-        ref: Agent[Any] | ActorRef[Any] | None = None,
+        ref: Runs[Any, Any] | ActorRef[Any] | None = None,
         *,
         drain: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109
@@ -201,21 +221,25 @@ class Runtime(ActorSystem):
 
         Returns when that is done. An agent that does not live here is left alone. See :meth:`ActorRef.stop`.
         """
-        if isinstance(ref, Agent):
+        if isinstance(ref, Runs):
+            self.guests.adopt(ref)
             ref = ref.reference_on(self)
             if ref is None:
                 return
         await super().stop(ref, drain=drain, timeout=timeout)
 
     async def _aclose(self) -> None:
+        self.directory.close()
         try:
             await super()._aclose()
         finally:
+            await self.directory.aclose()
             # An actor that had to be abandoned could not say that it left.
-            for agent in self._agents:
+            for agent in (*self._agents, *self.guests):
                 agent.leave(self)
             for snapshot in self._snapshots:
                 await _close_snapshot(snapshot)
+            self._status.close()
             await self._storage.aclose()
             await self._writers.aclose()
 
@@ -236,6 +260,7 @@ class Runtime(ActorSystem):
                     await self._writers.open()
                 await self._storage.open(self._writers)
                 self._storage_opened = True
+                self._status.begin(self._storage)
         return self._storage
 
     async def snapshot(self, name: str, *, type: type[T], default: T, session: str = "") -> Snapshot[T]:  # noqa: A002
@@ -268,7 +293,7 @@ class Runtime(ActorSystem):
         )
 
     async def resume_all(
-        self, make: Callable[[UnfinishedAgent], Agent[Any] | None] | None = None
+        self, make: Callable[[UnfinishedAgent], Runs[Any, Any] | None] | None = None
     ) -> dict[str, RunResult[Any] | Exception]:
         """Finish, all at once, what was cut off of every agent of this runtime: its last run, then its accepted tasks.
 
@@ -280,57 +305,7 @@ class Runtime(ActorSystem):
 
         :raises ConfigurationError: ``make`` made another agent than the one that was found.
         """
-        outcomes: dict[str, RunResult[Any] | Exception] = {}
-        living = self.agents
-        made: list[Agent[Any]] = []
-        if make is not None:
-            for found in await self.interrupted():
-                agent = make(found)
-                if agent is None:
-                    continue
-                if agent.agent_id != found.agent_id:
-                    raise ConfigurationError(
-                        f"make was asked for agent {found.agent_name!r} ({found.agent_id}) and made agent "
-                        f"{agent.agent_name!r} ({agent.agent_id}); give it the same agent_name and session"
-                    )
-                made.append(agent)
-
-        async def move_in(agent: Agent[Any]) -> None:
-            try:
-                await agent.join(self, to_be_loaded=True)
-                self._agents.add(agent)
-            except Exception as error:  # noqa: BLE001 - one agent's error is no other's
-                outcomes[agent.agent_id] = error
-
-        async def resume(agent: Agent[Any]) -> None:
-            try:
-                while (await self._resume_one(agent, outcomes)).status == "finished":
-                    pass
-            except (NothingToResume, StateNotFound):
-                return
-            except Exception as error:  # noqa: BLE001 - one agent's error is no other's
-                outcomes[agent.agent_id] = error
-
-        async with create_task_group() as tasks:
-            for agent in living:
-                tasks.start_soon(resume, agent)
-            # In groups: runs that go on at once would take turns with the thread that still claims and reads.
-            for start in range(0, len(made), _GROUP):
-                group = made[start : start + _GROUP]
-                async with create_task_group() as moving:
-                    for agent in group:
-                        moving.start_soon(move_in, agent)
-                for agent in group:
-                    if agent.agent_id not in outcomes:
-                        tasks.start_soon(resume, agent)
-        return outcomes
-
-    @staticmethod
-    async def _resume_one(
-        agent: Agent[Any], outcomes: dict[str, RunResult[Any] | Exception]
-    ) -> RunResult[Any]:
-        result = outcomes[agent.agent_id] = await agent.resume()
-        return result
+        return await resume_all(self, make)
 
     @property
     def budget(self) -> Budget | None:
@@ -351,10 +326,10 @@ class Runtime(ActorSystem):
         return self.account.spent
 
     @property
-    def agents(self) -> tuple[Agent[Any], ...]:
-        """The agents that live here, in no order."""
+    def agents(self) -> tuple[Runs[Any, Any], ...]:
+        """The agents and swarms that live here, in no order; members that a swarm brought along are not among them."""
         self._agents = {agent for agent in self._agents if agent.reference_on(self) is not None}
-        return tuple(self._agents)
+        return (*self._agents, *self.directory.living)
 
     def watch(self, watcher: Callable[[Event], None]) -> Callable[[], None]:
         """Call *watcher* on the event loop with each event of each agent here; returns what ends that."""
@@ -363,6 +338,7 @@ class Runtime(ActorSystem):
     def publish(self, event: Event) -> None:
         """Hand an event to all who watch."""
         self._hub.publish(event)
+        self._status.note(event)
 
     def statistics(self) -> RuntimeStatistics:
         """How this runtime is doing, at this moment."""
@@ -374,8 +350,8 @@ class Runtime(ActorSystem):
         )
 
 
-def _is_agent(candidate: object) -> TypeGuard[Agent[Any]]:
-    return isinstance(candidate, Agent)
+def _is_agent(candidate: object) -> TypeGuard[Runs[Any, Any]]:
+    return isinstance(candidate, Runs)
 
 
 async def _close_snapshot(snapshot: Snapshot[Any]) -> None:

@@ -80,7 +80,7 @@ class RunServer:
             max_loops=ticket.max_loops,
             budget=ticket.budget,
             restarts=restarts,
-            accounts=stage.accounts(ticket.within),
+            within=ticket.within,
         )
         if ticket.pause_asked:
             ticket.loop.pause()

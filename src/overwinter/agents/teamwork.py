@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import msgspec
 
@@ -21,7 +23,7 @@ class Teamwork(Knowledge):
 
     :ivar works: all work that ended, over all runs of the conversation, in the order in which it did.
     :ivar choices: all that was decided.
-    :ivar begun_work: by its key, the work of the present run that began and has not ended.
+    :ivar begun_work: by the id of the member's run, ``{run_id}:{key}``, the work that began and has not ended.
     """
 
     __slots__ = ("begun_work", "choices", "usage", "works")
@@ -43,6 +45,14 @@ class Teamwork(Knowledge):
         self.choices = list(body.choices)
         self.begun_work = dict(body.begun_work)
 
+    def begun_of(self, run_id: str) -> dict[str, Begun]:
+        """What began in that run and has not ended, by key."""
+        return {begun.key: begun for begun in self.begun_work.values() if begun.run_id == run_id}
+
+    def reopenings_of(self, run_id: str) -> Counter[str]:
+        """How often the work of each key of that run was reopened."""
+        return Counter(work.key for work in self.works if work.run_id == run_id and work.status == "reopened")
+
     @property
     def workers(self) -> frozenset[str]:
         """The names of all who worked, or began to."""
@@ -59,7 +69,7 @@ class Teamwork(Knowledge):
         return {choice.key: choice for choice in self.choices if choice.run_id == run_id}
 
     def _member_started(self, record: journal.MemberStarted) -> None:
-        self.begun_work.setdefault(record.key, Begun(record.member))
+        self._begun(record.key, record.member, checksum=crc32(record.task.encode()))
 
     def _member_finished(self, record: journal.MemberFinished) -> None:
         self._work_ended(
@@ -79,7 +89,7 @@ class Teamwork(Knowledge):
 
     def _member_failed(self, record: journal.MemberFailed) -> None:
         if not record.skipped:
-            self.begun_work[record.key] = Begun(record.member, record.attempts)
+            self._begun(record.key, record.member, failures=record.attempts)
             return
         self._work_ended(
             Work(
@@ -95,21 +105,19 @@ class Teamwork(Knowledge):
             )
         )
 
+    def _begun(self, key: str, member: str, **told: int) -> None:
+        name = f"{self.run_id}:{key}"
+        begun = self.begun_work.get(name) or Begun(self.run_id, key, member)
+        self.begun_work[name] = msgspec.structs.replace(begun, **told)
+
     def _work_reopened(self, record: journal.WorkReopened) -> None:
         works = self.works_of(self.run_id)
         for key in record.keys:
             work = works[key]
             self.works.append(msgspec.structs.replace(work, status="reopened", at=record.at))
-            self.begun_work[key] = Begun(work.member, work.attempts)
-            # What it spent is part of what its run will have spent when it ends again.
-            self.usage -= work.usage
-            if self.run is not None:
-                self.run.loop_count -= 1
-                self.run.usage -= work.usage
-                self.run.known_cost -= work.usage.cost or 0.0
 
     def _work_ended(self, work: Work) -> None:
-        self.begun_work.pop(work.key, None)
+        self.begun_work.pop(f"{work.run_id}:{work.key}", None)
         self.works.append(work)
         self.usage += work.usage
         if self.run is not None:

@@ -77,6 +77,10 @@ class Toolbox:
         """Whether a call of unknown outcome may be made again."""
         return name in self._tools and self._tools[name].idempotent
 
+    def ends_run(self, name: str) -> bool:
+        """Whether a call of it that goes well ends the run."""
+        return name in self._tools and self._tools[name].ends_run
+
     def __contains__(self, name: object) -> bool:
         return name in self._tools
 

@@ -73,6 +73,7 @@ class Tool(Generic[P, R]):
     :ivar idempotent: it may be repeated when its outcome is unknown.
     :ivar requires_approval: it never runs without a person's word.
     :ivar asks_person: a call of it is a question to a person, who answers in its place.
+    :ivar ends_run: a call of it that goes well ends the agent's run, with its result as the answer.
     :ivar on_unknown: what becomes of a call of unknown outcome, or None for the agent's ``on_unknown``.
     :ivar timeout: seconds it may take, or None for the agent's ``tool_timeout``.
     """
@@ -85,6 +86,7 @@ class Tool(Generic[P, R]):
         description: str | None = None,
         idempotent: bool = False,
         requires_approval: bool = False,
+        ends_run: bool = False,
         on_unknown: OnUnknown | None = None,
         timeout: float | None = None,
     ) -> None:
@@ -97,6 +99,7 @@ class Tool(Generic[P, R]):
         self.idempotent = idempotent
         self.requires_approval = requires_approval
         self.asks_person = False
+        self.ends_run = ends_run
         self.on_unknown: OnUnknown | None = _checked_policy(on_unknown, self.name)
         self.timeout = timeout
         self.signature = _signature(function, self.name)
@@ -135,7 +138,7 @@ class _Description(msgspec.Struct, frozen=True):
 
 def describe(a_tool: Tool[..., Any]) -> dict[str, Any]:
     """The description of a tool for config.json: plain data, never the function."""
-    return msgspec.structs.asdict(
+    described = msgspec.structs.asdict(
         _Description(
             a_tool.name,
             a_tool.description,
@@ -145,6 +148,7 @@ def describe(a_tool: Tool[..., Any]) -> dict[str, Any]:
             a_tool.on_unknown,
         )
     )
+    return described | {"ends_run": True} if a_tool.ends_run else described
 
 
 @overload
@@ -158,6 +162,7 @@ def tool(
     description: str | None = None,
     idempotent: bool = False,
     requires_approval: bool = False,
+    ends_run: bool = False,
     on_unknown: OnUnknown | None = None,
     timeout: float | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
@@ -171,6 +176,7 @@ def tool(
     description: str | None = None,
     idempotent: bool = False,
     requires_approval: bool = False,
+    ends_run: bool = False,
     on_unknown: OnUnknown | None = None,
     timeout: float | None = None,
 ) -> Tool[P, R] | Callable[[Callable[P, R]], Tool[P, R]]:
@@ -184,6 +190,8 @@ def tool(
     :param idempotent: repeating it does no harm, so a resumed run may repeat it when its outcome is unknown.
     :param requires_approval: a call of it runs only when a person has said ``agent.approve()``; until then it waits,
         and when nothing else is left to do the run pauses, over restarts too.
+    :param ends_run: when a call of it has gone well, and those beside it have ended, the run ends without another model
+        call. Its answer is what the call returned, and its ``stop_reason`` is ``"tool:"`` and the tool's name.
     :param on_unknown: what becomes of a call that was cut off and may not be repeated, in the place of the agent's
         ``on_unknown``: ``"tell_model"``, ``"raise"`` or ``"ask"``.
     :param timeout: seconds, after which the model is told that it timed out.
@@ -197,6 +205,7 @@ def tool(
             description=description,
             idempotent=idempotent,
             requires_approval=requires_approval,
+            ends_run=ends_run,
             on_unknown=on_unknown,
             timeout=timeout,
         )

@@ -13,12 +13,12 @@ from overwinter.agents import journal_records as journal
 from overwinter.agents.records import AcceptedTask, Status
 from overwinter.errors import OverwinterError, WorkspaceError
 from overwinter.persistence.document import METADATA_KEY, SCHEMA_VERSION
+from overwinter.persistence.identity import list_folders
 from overwinter.persistence.journal import read_journal
 from overwinter.persistence.lease import read_lease
 from overwinter.persistence.lock import locked
 from overwinter.persistence.replay import replay_dead_runtimes
 from overwinter.persistence.runtime_lock import is_alive
-from overwinter.persistence.workspace import list_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

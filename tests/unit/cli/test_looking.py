@@ -6,13 +6,12 @@ import asyncio
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
+from tests.support.commands import agent_of, everything_in, folder_of, look, run_once
 
-from overwinter import Agent, Runtime, __version__, events
-from overwinter.cli.app import app
+from overwinter import Runtime, __version__, events
 from overwinter.testing import ScriptedModel
 
 if TYPE_CHECKING:
@@ -23,29 +22,9 @@ if TYPE_CHECKING:
 HOSTILE = "\x1b[2J\x1b]0;owned\x07 [red]bees[/red] :bee: \u202eevil"
 
 
-def look(*arguments: str, code: int = 0) -> Result:
-    """Run the command; an unexpected exception is raised, not swallowed."""
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "80"})
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result
-
-
 def note(fact: str) -> str:
     """Note a fact."""
     return f"noted {fact}"
-
-
-def agent_of(name: str, *replies: Any, **settings: Any) -> Agent[str]:
-    return Agent(name, model=ScriptedModel(list(replies) or ["Done."]), autosave=True, **settings)
-
-
-async def run_once(workspace_dir: Path, *agents: Agent[str], task: str = "Do it.") -> None:
-    async with Runtime(workspace_dir) as runtime:
-        for agent in agents:
-            await runtime.spawn(agent)
-            await agent.run(task)
 
 
 @pytest.fixture
@@ -62,23 +41,6 @@ def first_save(runtime: Runtime) -> asyncio.Event:
     saved = asyncio.Event()
     runtime.watch(lambda event: saved.set() if isinstance(event, events.Saved) else None)
     return saved
-
-
-def folder_of(workspace: Path, name: str) -> Path:
-    (found,) = (workspace / "agents").glob(f"{name}-*")
-    return found
-
-
-def everything_in(workspace: Path) -> dict[str, tuple[bytes, int, int]]:
-    """Content, mode and time of every file, for comparison."""
-    return {
-        str(path): (
-            path.read_bytes() if path.is_file() else b"",
-            path.stat().st_mode,
-            path.stat().st_mtime_ns,
-        )
-        for path in workspace.rglob("*")
-    }
 
 
 def test_ls_lists_the_agents(workspace: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_program_that_is_named_makes_it(
 @pytest.mark.parametrize(
     ("attribute", "told"),
     [
-        ("nothing", "it is neither an Agent, nor several, nor a function"),
+        ("nothing", "it is neither an agent or a swarm, nor several, nor a function"),
         ("missing", "has no attribute 'missing'"),
         ("failing", "it failed: ZeroDivisionError"),
         ("another", "it was asked for agent 'tooled', and made another one"),

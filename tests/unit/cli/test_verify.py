@@ -370,7 +370,7 @@ def test_some_agents_may_be_named(workspace: Path, talker: Path) -> None:
     state_of(talker).write_bytes(b"{")
     assert verify(workspace, "other").stdout.startswith("1 agent, ")
     verify(workspace, "talker", code=DAMAGED)
-    assert "there is no agent 'nobody'" in verify(workspace, "nobody", code=2).stderr
+    assert "there is no agent or swarm 'nobody'" in verify(workspace, "nobody", code=2).stderr
     assert "there is no workspace" in look("verify", "-w", str(workspace / "nowhere"), code=2).stderr
 
 

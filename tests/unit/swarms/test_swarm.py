@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import json
+import weakref
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ from overwinter import (
     tool,
 )
 from overwinter.agents.swarms.graph import Edge, Graph, Node
+from overwinter.persistence.files import FileOperations
 from overwinter.testing import FakeClock, ScriptedModel
 
 if TYPE_CHECKING:
@@ -254,7 +258,7 @@ async def test_a_member_at_its_limit_pauses_the_swarm_when_the_others_are_done()
         assert not outcome
         gate.open()
     (result,) = outcome
-    assert (result.status, result.stop_reason) == ("paused", "max_loops")
+    assert (result.status, result.stop_reason) == ("paused", "member_max_loops")
     assert [one.member for one in result.members] == ["slow"]
     with pytest.raises(errors.RunPaused):
         _ = result.output
@@ -334,11 +338,21 @@ async def test_a_team_shares_a_budget(tmp_path: Path) -> None:
 
 async def test_one_stream_tells_of_all_members(tmp_path: Path) -> None:
     """O10: steps, text as it comes, tools and saves, of nested swarms too, and the swarm's own end last."""
+    saved = anyio.Event()
+
+    async def see(_: Any) -> str:
+        await saved.wait()
+        return "well seen"
+
     inner = Made(
-        "inner", [Agent("deep", model=ScriptedModel([ScriptedModel.call("look"), "well seen"]), tools=[look])]
+        "inner", [Agent("deep", model=ScriptedModel([ScriptedModel.call("look"), see]), tools=[look])]
     )
     swarm = Made("outer", [agent("first", "well begun"), inner], autosave=True, workspace_dir=tmp_path)
-    seen: list[events.Event] = [event async for event in swarm.stream("go")]
+    seen: list[events.Event] = []
+    async for event in swarm.stream("go"):
+        seen.append(event)
+        if isinstance(event, events.Saved) and event.agent_name == "first":
+            saved.set()
     told = {(type(event).__name__, event.agent_name) for event in seen}
     assert {
         ("RunStarted", "outer"),
@@ -447,14 +461,16 @@ async def test_only_so_many_are_at_work_at_once() -> None:
     at_work = most = pulled = 0
 
     class Counting:
-        agent_name = "counting"
+        def __init__(self, name: str) -> None:
+            self.agent_name = name
 
         async def run(self, task: str) -> str:
             nonlocal at_work, most
             at_work += 1
             most = max(most, at_work)
             assert pulled <= int(task) + 3
-            await anyio.lowlevel.checkpoint()
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
             at_work -= 1
             return task
 
@@ -471,11 +487,11 @@ async def test_only_so_many_are_at_work_at_once() -> None:
         def work() -> Any:
             nonlocal pulled
             for pulled in range(20):
-                yield swarm.members[0], str(pulled), str(pulled)
+                yield swarm.members[pulled], str(pulled), str(pulled)
 
         return " ".join(one.text for one in await team.ask_all(work(), at_once=3))
 
-    result = await Made("s", [Counting()], many).run("go")
+    result = await Made("s", [Counting(f"c{number}") for number in range(20)], many).run("go")
     assert result.text == " ".join(map(str, range(20)))
     assert most == 3
 
@@ -566,7 +582,7 @@ async def test_attempts_wait_longer_and_longer_by_the_clock() -> None:
 
 async def test_who_is_brought_along_is_stopped_with_the_swarm(tmp_path: Path) -> None:
     """O16: and who was spawned by others is theirs to stop."""
-    own, guest = agent("own", "one", "x"), agent("guest", "two")
+    own, guest = agent("own", "one", "x", autosave=True), agent("guest", "two")
     async with Runtime(tmp_path) as runtime:
         await runtime.spawn(own)
         swarm = Made("s", [own, guest], autosave=True)
@@ -713,7 +729,301 @@ async def test_who_was_skipped_for_nothing_is_asked_again(tmp_path: Path) -> Non
     swarm = make("back")
     result = await swarm.run("go", run_id="mine")
     assert result.text == "back fine"
-    assert [(one.member, one.ok, one.attempts) for one in result.members] == [("b", True, 1), ("a", True, 2)]
-    assert (result.usage.calls, result.loop_count) == (2, 2)
+    assert [(one.member, one.ok, one.attempts) for one in result.members] == [("b", True, 1), ("a", True, 1)]
+    assert (result.usage.calls, result.loop_count) == (2, 3)
     of_a = [work.status for work in swarm.state.works if work.member == "a"]
     assert of_a == ["skipped", "reopened", "finished"]
+
+
+async def test_a_swarm_that_is_saved_refuses_a_member_that_cannot_be(tmp_path: Path) -> None:
+    """O24: what would be lost in silence is refused."""
+    async with Runtime(tmp_path) as runtime:
+        own = agent("own", "one")
+        await runtime.spawn(own)
+        with pytest.raises(
+            errors.ConfigurationError, match="'own' was spawned without being saved"
+        ) as refused:
+            await Made(
+                "s", [own], autosave=True, policy=MemberPolicy(then="skip"), workspace_dir=tmp_path
+            ).run("go")
+        assert "member 'own' of swarm 's'" in refused.value.__notes__[0]
+
+
+async def test_a_member_may_work_for_two_swarms(tmp_path: Path) -> None:
+    """O25: whichever of them stops first leaves it to the other, and it can be spawned by its owner too."""
+    gate = ScriptedModel.gate("from the second")
+    shared = Agent("shared", model=ScriptedModel(["from the first", gate, "by itself"]))
+    async with Runtime(tmp_path) as runtime:
+        first, second = Made("first", [shared], autosave=True), Made("second", [shared], autosave=True)
+        for swarm in (first, second):
+            await runtime.spawn(swarm)
+        assert (await first.run("go")).text == "from the first"
+        outcome: list[Any] = []
+
+        async def run() -> None:
+            outcome.append(await second.run("go"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await gate.reached.wait()
+            await runtime.stop(first)
+            gate.open()
+        assert outcome[0].text == "from the second"
+        await runtime.spawn(shared)
+        await runtime.stop(second)
+        assert (await shared.run("go")).text == "by itself"
+
+
+async def test_a_swarm_leaves_no_trace_in_its_members() -> None:
+    """O26: agents that outlive their swarms keep none of them."""
+    member = agent("a", *["one"] * 3)
+    gone = []
+    for number in range(3):
+        swarm = Made(f"s{number}", [member])
+        await swarm.run("go")
+        gone.append(weakref.ref(swarm))
+        del swarm
+    gc.collect()
+    assert [one() for one in gone] == [None, None, None]
+
+
+async def test_one_member_does_one_piece_of_work_after_the_other(tmp_path: Path) -> None:
+    """O27: the time of an attempt begins when the member does, and one that pauses leaves the rest for later."""
+    asking = Agent(
+        "a",
+        model=ScriptedModel([ScriptedModel.call("ask_human", {"question": "?"}), "first", "second"]),
+        tools=[ask_human],
+    )
+
+    async def twice(swarm: Made, task: str, team: Team) -> str:
+        results = await team.ask_all([(swarm.members[0], task, "1"), (swarm.members[0], task, "2")])
+        return " ".join(result.text for result in results)
+
+    swarm = Made(
+        "s", [asking], twice, autosave=True, workspace_dir=tmp_path, policy=MemberPolicy(then="skip")
+    )
+    paused = await swarm.run("go")
+    assert (paused.status, paused.stop_reason, paused.members) == ("paused", "question", ())
+    await swarm.answer("yes")
+    assert (await swarm.resume()).text == "first second"
+
+
+async def test_an_older_run_goes_on_with_its_own_work(tmp_path: Path) -> None:
+    """O28: what began in one run of a swarm is not taken for what began in another."""
+    foreign = Foreign("foreign", RuntimeError("down"), "second", "first")
+    swarm = Made("s", [foreign], autosave=True, workspace_dir=tmp_path)
+    with pytest.raises(MemberFailed):
+        await swarm.run("one", run_id="one")
+    assert (await swarm.run("two", run_id="two")).text == "second"
+    assert (await swarm.resume("one")).text == "first"
+    assert foreign.asked == ["run one", "run two", "resume"]
+
+
+async def test_a_pattern_must_answer_with_a_text() -> None:
+    async def forgetful(_: Made, __: str, ___: Team) -> str:
+        return None  # type: ignore[return-value]
+
+    with pytest.raises(errors.ConfigurationError, match=r"orchestrate\(\) of Made returned None"):
+        await Made("s", [agent("a")], forgetful).run("go")
+
+
+@pytest.mark.parametrize("key", ["", "a\nb", "k\ud800", "x" * 201])
+async def test_a_key_can_be_printed(key: str) -> None:
+    async def ask(swarm: Made, task: str, team: Team) -> str:
+        return (await team.ask(swarm.members[0], task, key=key)).text
+
+    with pytest.raises(errors.ConfigurationError, match="is no key for the work of swarm 's'"):
+        await Made("s", [agent("a", "one")], ask).run("go")
+
+
+async def test_members_shared_with_a_nested_swarm_remember(tmp_path: Path) -> None:
+    """O4: a member goes on in its conversation in whichever of the swarms of a run it is asked next."""
+
+    def make(*script: Any) -> Made:
+        async def count(request: Any) -> str:
+            return f"after {len(request.messages)}"
+
+        shared = Agent("shared", model=ScriptedModel([count], loop=True))
+        inner = Made("inner", [agent("other", *script), shared])
+        return Made("outer", [shared, inner], autosave=True, workspace_dir=tmp_path)
+
+    with pytest.raises(MemberFailed):
+        await make(RuntimeError("broken")).run("go")
+    assert (await make("fine").resume()).text == "after 3"
+
+
+async def test_reopened_work_may_be_another_task(tmp_path: Path) -> None:
+    """O22: who is asked again may be told something else, for those before it answer now."""
+
+    async def line(swarm: Made, task: str, team: Team) -> str:
+        results = []
+        for member in swarm.members:
+            results.append(await team.ask(member, task, key=member.agent_name))
+            task = results[-1].text or task
+        if not any(result.ok for result in results):
+            raise errors.NobodyAnswered(swarm.agent_name, {one.member: one.error for one in results})
+        return task
+
+    def make(a: Any, b: Any) -> Made:
+        members = [agent("a", a), agent("b", b)]
+        return Made(
+            "s", members, line, policy=MemberPolicy(then="skip"), autosave=True, workspace_dir=tmp_path
+        )
+
+    with pytest.raises(errors.NobodyAnswered):
+        await make(RuntimeError("away"), RuntimeError("away")).run("go")
+    assert (await make("from a", "from b").resume()).text == "from b"
+
+
+async def test_a_task_that_changed_is_not_taken_for_the_one_that_began(tmp_path: Path) -> None:
+    """O12: nor is it a failure of the member, that could be skipped."""
+
+    def make(script: Any, told: str) -> Made:
+        async def ask(swarm: Made, _: str, team: Team) -> str:
+            return (await team.ask(swarm.members[0], told, key="1")).text
+
+        return Made("s", [agent("a", script)], ask, autosave=True, workspace_dir=tmp_path)
+
+    with pytest.raises(MemberFailed):
+        await make(RuntimeError("broken"), "told so").run("go")
+    with pytest.raises(errors.SwarmChanged, match="'1' of swarm 's' was begun by 'a', with another task"):
+        await make("x", "told otherwise").resume()
+
+
+async def test_a_key_is_asked_for_once(tmp_path: Path) -> None:
+    """O29: a second time it would be answered with what the first one asked for."""
+
+    async def again(swarm: Made, task: str, team: Team) -> str:
+        for _ in range(2):
+            task = (await team.ask(swarm.members[0], task, key="work")).text
+        return task
+
+    with pytest.raises(errors.ConfigurationError, match="have the key 'work'; give each its own"):
+        await Made("s", [agent("a", "one", "two")], again).run("go")
+
+
+async def test_what_waits_in_a_member_is_not_lost_when_another_fails(tmp_path: Path) -> None:
+    """O8: a person can decide about it in another process, and a new run of the swarm is not kept from beginning."""
+
+    def make(failing: Any, *script: Any) -> Made:
+        asking = Agent("asking", model=ScriptedModel(script), tools=[ask_human])
+        return Made("s", [asking, agent("b", failing)], together, autosave=True, workspace_dir=tmp_path)
+
+    call = ScriptedModel.call("ask_human", {"question": "?"}, call_id="c1")
+    gate = ScriptedModel.gate(RuntimeError("broken"))
+    first = make(gate, call, "never mind")
+    async with Runtime(tmp_path) as runtime:
+        await runtime.spawn(first)
+        asked = anyio.Event()
+        first.watch(lambda event: asked.set() if isinstance(event, events.RunEnded) else None)
+        async with anyio.create_task_group() as tasks:
+
+            async def run() -> None:
+                with pytest.raises(MemberFailed, match="'b'"):
+                    await first.run("go")
+
+            tasks.start_soon(run)
+            await gate.reached.wait()
+            await asked.wait()
+            gate.open()
+    second = make("fine", "thanks")
+    await second.load()
+    assert [pending.call_id for pending in second.pending()] == ["c1"]
+    await second.answer("yes")
+    assert (await second.resume()).text == "thanks fine"
+
+
+async def test_a_new_run_gives_up_what_an_older_one_left_waiting(tmp_path: Path) -> None:
+    """O21: a member that waits in a run nobody goes on with does the new one."""
+    call = ScriptedModel.call("ask_human", {"question": "?"})
+    gate = ScriptedModel.gate(RuntimeError("broken"))
+    asking = Agent("asking", model=ScriptedModel([call, "new"]), tools=[ask_human])
+    other = agent("other", gate, "new too")
+    async with Runtime(tmp_path) as runtime:
+        swarm = Made("s", [asking, other], together, autosave=True)
+        await runtime.spawn(swarm)
+        asked = anyio.Event()
+        swarm.watch(lambda event: asked.set() if isinstance(event, events.RunEnded) else None)
+        async with anyio.create_task_group() as tasks:
+
+            async def run() -> None:
+                with pytest.raises(MemberFailed):
+                    await swarm.run("go")
+
+            tasks.start_soon(run)
+            await asked.wait()
+            gate.open()
+        assert asking.status == "paused"
+        assert (await swarm.run("anew")).text == "new new too"
+
+
+async def test_a_pause_reaches_the_swarms_within(tmp_path: Path) -> None:
+    """O7: and those within these."""
+    gate = ScriptedModel.gate("one")
+    second = ScriptedModel(["two"])
+    inner = Made("inner", [Agent("a", model=ScriptedModel([gate])), Agent("b", model=second)])
+    async with Runtime(tmp_path) as runtime:
+        swarm = Made("outer", [inner], autosave=True)
+        await runtime.spawn(swarm)
+        outcome: list[Any] = []
+
+        async def run() -> None:
+            outcome.append(await swarm.run("go"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await gate.reached.wait()
+            await swarm.pause()
+            gate.open()
+        assert (outcome[0].status, outcome[0].stop_reason, second.remaining) == ("paused", "pause", 1)
+        assert (await swarm.resume()).text == "two"
+
+
+def test_what_is_saved_of_members_is_not_mixed() -> None:
+    """O30: sessions of a swarm do not share a member's folder, nor do two members of one name."""
+    with pytest.raises(
+        errors.ConfigurationError, match="'a' has none and would be the same for all sessions"
+    ):
+        Made("s", [agent("a")], session="alice", autosave=True)
+    assert Made("s", [agent("a", session="alice")], session="alice", autosave=True).session == "alice"
+    with pytest.raises(errors.ConfigurationError, match="are saved in one folder: 'a'"):
+        Made("s", [agent("a"), Made("inner", [agent("a")])], autosave=True)
+    assert Made("s", [agent("a"), Made("inner", [agent("a")])]).members
+
+
+async def test_a_disk_that_fails_is_no_fault_of_a_member(tmp_path: Path) -> None:
+    """O31: it is waited for, and nobody is skipped."""
+    clock = FakeClock()
+    full = FailingClaims(fail=2)
+    async with Runtime(tmp_path, clock=clock, files=full) as runtime:
+        swarm = Made("s", [agent("a", "one")], autosave=True, policy=MemberPolicy(then="skip"))
+        await runtime.spawn(swarm)
+        full.armed = True
+        outcome: list[Any] = []
+        failing = anyio.Event()
+        swarm.watch(lambda event: failing.set() if isinstance(event, events.SaveFailing) else None)
+
+        async def run() -> None:
+            outcome.append(await swarm.run("go"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            await failing.wait()
+            while not outcome:
+                await clock.advance(1.0)
+                await anyio.lowlevel.checkpoint()
+    assert (outcome[0].text, outcome[0].failed) == ("one", ())
+
+
+class FailingClaims(FileOperations):
+    """Folders cannot be made for want of room, so many times."""
+
+    def __init__(self, fail: int) -> None:
+        self.armed = False
+        self._left = fail
+
+    def mkdir(self, path: Path) -> None:
+        if self.armed and self._left:
+            self._left -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().mkdir(path)

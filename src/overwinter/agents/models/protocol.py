@@ -10,12 +10,13 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What is kept by the thousand is no business of the garbage collection (``gc=False``): it can be part of no circle.
 __all__ = ["Message", "Model", "ModelReply", "ModelRequest", "Role", "ToolCall", "ToolSpec", "Usage"]
 
 Role = Literal["system", "user", "assistant", "tool"]
 
 
-class ToolCall(Struct, frozen=True, omit_defaults=True):
+class ToolCall(Struct, frozen=True, omit_defaults=True, gc=False):
     """A model's wish to have a tool called.
 
     ``arguments`` is the JSON text exactly as the model wrote it, valid or not. ``provider`` holds what the
@@ -28,7 +29,7 @@ class ToolCall(Struct, frozen=True, omit_defaults=True):
     provider: dict[str, Any] = {}
 
 
-class Message(Struct, frozen=True, omit_defaults=True):
+class Message(Struct, frozen=True, omit_defaults=True, gc=False):
     """One message of a conversation.
 
     ``tool_call_id`` and ``name`` belong to a message of role ``tool`` and say which call it answers.
@@ -68,7 +69,7 @@ class ModelRequest(Struct):
     args: dict[str, Any] = {}
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     """What calls of a model used: tokens, and ``cost`` in US dollars or None where a price is unknown.
 
     Adding a use of unknown cost to another makes the sum's cost unknown, unless it is empty (``calls == 0``).
@@ -86,17 +87,6 @@ class Usage(Struct, frozen=True):
         """Input and output tokens together; cached and reasoning tokens are parts of these."""
         return self.input_tokens + self.output_tokens
 
-    def __sub__(self, part: Usage) -> Usage:
-        """What is left without *part*, which was added before."""
-        return Usage(
-            input_tokens=self.input_tokens - part.input_tokens,
-            output_tokens=self.output_tokens - part.output_tokens,
-            cached_tokens=self.cached_tokens - part.cached_tokens,
-            reasoning_tokens=self.reasoning_tokens - part.reasoning_tokens,
-            cost=_cost_without(self, part),
-            calls=self.calls - part.calls,
-        )
-
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
@@ -106,12 +96,6 @@ class Usage(Struct, frozen=True):
             cost=_cost_of_both(self, other),
             calls=self.calls + other.calls,
         )
-
-
-def _cost_without(total: Usage, part: Usage) -> float | None:
-    if total.cost is None or (part.cost is None and part.calls):
-        return None
-    return total.cost - (part.cost or 0.0)
 
 
 def _cost_of_both(one: Usage, other: Usage) -> float | None:

@@ -23,11 +23,14 @@ from overwinter.agents.swarms.people import SwarmPeople
 from overwinter.agents.swarms.profile import SwarmProfile
 from overwinter.agents.swarms.results import SwarmResult
 from overwinter.agents.swarms.roster import Roster
+from overwinter.errors import ConfigurationError
 from overwinter.persistence.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from overwinter.agents.budget import Budget
+    from overwinter.agents.commands import ResumeRun
     from overwinter.agents.events import Event
     from overwinter.agents.profile import Durability
     from overwinter.agents.swarms.graph import Graph
@@ -84,7 +87,7 @@ class Swarm(SwarmPeople[OutputT], Runs[OutputT, SwarmResult[OutputT]], Retrospec
             budget=options.get("budget"),
             retention=options.get("retention") or KEEP_64_MB,
         )
-        self._profile: SwarmProfile[OutputT] = SwarmProfile(
+        profile = SwarmProfile(
             settings,
             pattern=self.pattern or type(self).__name__,
             output_type=options.get("output_type", cast("type[OutputT]", str)),
@@ -93,13 +96,17 @@ class Swarm(SwarmPeople[OutputT], Runs[OutputT, SwarmResult[OutputT]], Retrospec
             pending=self.pending,
             read=self.roster.reader_of,
         )
+        self._profile = profile
+        self._tell = profile.tell
         self._state = AgentState()
         workspace_dir = options.get("workspace_dir")
         self._member = Membership(
             self._profile, self._state, Workspace(workspace_dir) if workspace_dir else None
         )
         self._residence = Residence(self._member.make_runtime, self._member.join, name=name)
+        self.orchestration: Orchestration | None = None
         self._member.on_leave(self._residence.leave)
+        self.roster.check_sessions(settings.session, saved=settings.autosave)
         picture = msgspec.to_builtins(self.graph())
         self.describe({"members": self.roster.describe(), "graph": picture, **(described or {})})
 
@@ -108,7 +115,7 @@ class Swarm(SwarmPeople[OutputT], Runs[OutputT, SwarmResult[OutputT]], Retrospec
         """Who belongs to it, each once."""
         return self.roster.members
 
-    def member(self, name: str) -> Member:
+    def member(self, name: str) -> Any:
         """The member of that name.
 
         :raises ConfigurationError: there is none.
@@ -136,7 +143,22 @@ class Swarm(SwarmPeople[OutputT], Runs[OutputT, SwarmResult[OutputT]], Retrospec
 
         :raises ConfigurationError: it cannot be stored.
         """
-        self._profile.tell(more)
+        self._tell(more)
+
+    def _resumption(
+        self, run_id: str, max_loops: int | None, budget: Budget | None, *, streams: bool = False
+    ) -> ResumeRun:
+        if max_loops is not None:
+            raise ConfigurationError(
+                f"max_loops is no limit of swarm {self.agent_name!r}; give it to the member that is paused: "
+                "swarm.member(name).resume(max_loops=...)"
+            )
+        return super()._resumption(run_id, max_loops, budget, streams=streams)
+
+    def hold(self) -> None:
+        """Pause when the work under way has ended: what a swarm that is paused says to those that work for it."""
+        if self.orchestration is not None:
+            self.orchestration.pause()
 
     @property
     def saved_as(self) -> Durability | None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
 from typing import TYPE_CHECKING, Any
 
-from anyio import Lock, create_task_group
+from anyio import create_task_group
 
-from overwinter.agents.runs import Runs
-from overwinter.errors import StateNotFound
+from overwinter.agents.swarms.member import is_ours
+from overwinter.errors import AgentInUse, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
     from overwinter.agents.events import Event
     from overwinter.agents.profile import Durability
+    from overwinter.agents.runs import Runs
     from overwinter.agents.runtime import Runtime
     from overwinter.agents.swarms.member import Member
 
@@ -24,67 +26,72 @@ __all__ = ["Crew"]
 class Crew:
     """Brings members to their swarm's runtime before their first work there, and lets go of them.
 
-    A member that was spawned there by somebody else stays that one's to stop. Members of a swarm that is saved are
-    saved too. One that was loaded has its members load what was saved of them, so that each goes on in its own
-    conversation.
-
-    :param relay: is handed the events of all that were brought.
+    :param relay: is handed the events of all that are there.
     """
 
     def __init__(self, relay: Callable[[Event], None]) -> None:
         self._relay = relay
-        self._unwatch: dict[Runs[Any, Any], Callable[[], None]] = {}
         self._runtime: Runtime | None = None
-        self._brought: set[Runs[Any, Any]] = set()
-        self._met: set[Runs[Any, Any]] = set()
-        self._coming: dict[Runs[Any, Any], Lock] = {}
+        self._unwatch: dict[Runs[Any, Any], Callable[[], None]] = {}
 
     async def ready(
-        self, member: Runs[Any, Any], runtime: Runtime, *, saved: Durability | None, load: bool
+        self,
+        member: Runs[Any, Any],
+        runtime: Runtime,
+        *,
+        saved: Durability | None,
+        gone_on: tuple[AbstractSet[str], ...],
     ) -> None:
-        """Return when *member* lives on *runtime*.
+        """Return when *member* lives on *runtime*, and knows what it has to.
 
-        :param saved: how its swarm is saved, if it is.
-        :param load: it goes on in the conversation that was saved of it, unless this object has been at work already.
-        :raises AgentInUse: somebody else holds it.
+        :param saved: how it is saved because its swarm is, unless it says so itself.
+        :param gone_on: the runs that go on with what another process began: a member that was at work for one of them
+            goes on in the conversation that it had there.
+        :raises AgentInUse: another process holds it.
+        :raises ConfigurationError: it lives elsewhere in this process, or cannot be saved any more.
         """
-        if self._runtime is not runtime:
-            self._runtime = runtime
-            self._brought.clear()
-        if member in self._met and member.reference_on(runtime) is not None:
+        there = member.reference_on(runtime)
+        here = there is not None and there.alive
+        if self._runtime is runtime and here and member in self._unwatch:
             return
-        lock = self._coming.setdefault(member, Lock())
-        async with lock:
-            if member.reference_on(runtime) is None:
-                if saved is not None:
-                    member.be_saved(saved)
-                await runtime.take_in(member, to_be_loaded=load and member not in self._met)
-                self._brought.add(member)
-            if load and member not in self._met:
-                with suppress(StateNotFound):
-                    await member.load_if_fresh()
-            if member not in self._met:
-                self._met.add(member)
-                self._unwatch[member] = member.watch(self._relay)
-        self._coming.pop(member, None)
+        self._runtime = runtime
+        if saved is not None and not member.is_saved:
+            if not member.is_vacant:
+                raise ConfigurationError(
+                    f"its swarm is saved, but {member.agent_name!r} was spawned without being saved; make it with "
+                    "autosave=True, or leave it to the swarm to spawn it"
+                )
+            member.be_saved(saved)
+        try:
+            await runtime.guests.bring(member, self, to_be_loaded=bool(gone_on))
+        except AgentInUse as error:
+            if member.is_vacant and error.pid != os.getpid():
+                raise
+            raise ConfigurationError(
+                f"{member.agent_name!r} is at work elsewhere in this process already; open one Runtime, and spawn all "
+                "that share it there: `async with Runtime() as runtime: await runtime.spawn(swarm)`"
+            ) from error
+        if gone_on and member.was_at_work_for(gone_on):
+            await member.load_if_saved()
+        if member not in self._unwatch:
+            self._unwatch[member] = member.watch(self._relay)
 
     async def let_go(self, member: Member) -> None:
         """Stop a member that will not be asked again, and forget it."""
-        if not isinstance(member, Runs):
-            return
-        self._met.discard(member)
-        self._unwatch.pop(member, _nothing)()
-        if member in self._brought and self._runtime is not None:
-            self._brought.discard(member)
-            await self._runtime.stop(member)
+        if is_ours(member):
+            self._unwatch.pop(member, _nothing)()
+            if self._runtime is not None:
+                await self._runtime.guests.let_go(member, self)
 
     async def aclose(self) -> None:
-        """Stop those that were brought along; the swarm stops."""
-        brought, self._brought = self._brought, set()
+        """Let go of all; the swarm stops."""
+        there, self._unwatch = self._unwatch, {}
+        for unwatch in there.values():
+            unwatch()
         if self._runtime is not None and self._runtime.running:
             async with create_task_group() as tasks:
-                for member in brought:
-                    tasks.start_soon(self._runtime.stop, member)
+                for member in there:
+                    tasks.start_soon(self._runtime.guests.let_go, member, self)
 
 
 def _nothing() -> None:

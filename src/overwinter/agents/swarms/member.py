@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+
+from overwinter.agents.runs import Runs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-__all__ = ["Member"]
+__all__ = ["Member", "is_ours"]
 
 
 class Member(Protocol):
@@ -38,3 +40,8 @@ class Member(Protocol):
     async def save(self) -> Any:
         """Save what it knows."""
         ...
+
+
+def is_ours(member: object) -> TypeGuard[Runs[Any, Any]]:
+    """Whether it is an agent or a swarm of this project, which can be brought to a runtime."""
+    return isinstance(member, Runs)

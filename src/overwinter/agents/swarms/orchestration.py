@@ -12,6 +12,7 @@ from overwinter.agents.journal_records import SwarmAnswered, WorkReopened
 from overwinter.agents.loop import Ending
 from overwinter.agents.replies import storable_text
 from overwinter.agents.swarms.team import Team
+from overwinter.agents.teams import TeamAtWork
 from overwinter.errors import ConfigurationError, NobodyAnswered, OutputInvalid
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from overwinter.agents.swarms.base import Swarm
 
 __all__ = ["Orchestration"]
+
+
+_CUT_OFF = object()
 
 
 class Orchestration:
@@ -35,25 +39,34 @@ class Orchestration:
         stage: Stage,
         *,
         streams: bool,
-        max_loops: int | None,
+        max_loops: int | None,  # noqa: ARG002 - refused where it is asked for
         budget: Budget | None,
-        accounts: tuple[Account, ...],
+        within: tuple[str, ...] = (),
         restarts: bool,  # noqa: ARG002 - a swarm streams no text of its own
     ) -> None:
         self._swarm = swarm
         self._stage = stage
-        self._max_loops = max_loops
         run = stage.state.run
         assert run is not None
         self._account = Account(
             budget or stage.profile.settings.budget, clock=stage.clock, prefix=TEAM, seconds=run.seconds
         )
         self._account.recount(Amount(run.usage.total_tokens, picos(run.known_cost)))
-        self._shared = accounts
+        teams = stage.teams(within)
+        self._shared = stage.accounts(within)
         self._scope = CancelScope()
-        # The runtime's, the last of those that are shared, goes on counting for as long as the runtime lives.
+        gone_on = tuple(runs for team in teams for runs in team.gone_on)
+        if swarm.went_on:
+            gone_on = (*gone_on, stage.state.run_ids)
+        self._at_work = TeamAtWork(self._account, gone_on)
         self._team = Team(
-            swarm, stage, (self._account, *accounts[:-1]), streams=streams, parked=self._scope.cancel
+            swarm,
+            stage,
+            # The runtime's goes on counting for as long as the runtime lives.
+            (self._account, *(team.account for team in teams)),
+            gone_on,
+            streams=streams,
+            parked=self._scope.cancel,
         )
 
     @property
@@ -73,33 +86,34 @@ class Orchestration:
 
         :raises MemberFailed: a member failed, and its policy says ``fail_fast``.
         :raises OutputInvalid: the answer is none of the swarm's ``output_type``.
-        :raises ConfigurationError: a limit of loops was given, which swarms do not have.
+        :raises ConfigurationError: the pattern returned something else than a text.
 
         Cancelling it interrupts all members at work; it returns when they are saved.
         """
-        if self._max_loops is not None:
-            raise ConfigurationError(
-                f"max_loops is no limit of swarm {self._swarm.agent_name!r}; give it to the member that is paused: "
-                "swarm.member(name).resume(max_loops=...)"
-            )
         stage, state = self._stage, self._stage.state
         limit = self._time_is_up()
         if limit:
             return Ending("paused", limit)
-        teams = stage.runtime.team_accounts
-        teams[state.key] = self._account
-        text: str | None = None
+        teams = stage.runtime.teams
+        teams[state.key] = self._at_work
+        self._swarm.orchestration = self
+        answer: object = _CUT_OFF
         try:
             with self._scope:
-                text = await self._swarm.orchestrate(state.task, self._team)
+                answer = await self._swarm.orchestrate(state.task, self._team)
         except NobodyAnswered:
             self._reopen()
             raise
         finally:
             teams.pop(state.key, None)
-        if text is None:
+            self._swarm.orchestration = None
+        if answer is _CUT_OFF:
             return Ending("paused", self._own_name_of(self._team.paused))
-        return await self._answered(storable_text(text))
+        if not isinstance(answer, str):
+            raise ConfigurationError(
+                f"orchestrate() of {type(self._swarm).__name__} returned {answer!r}; return the answer as a string"
+            )
+        return await self._answered(storable_text(answer))
 
     def _reopen(self) -> None:
         """What was skipped came to nothing: when the run goes on, it is asked for again."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from overwinter.agents.asking import listed
 from overwinter.agents.handle import AgentHandle
 from overwinter.agents.person import PersonInTheLoop
+from overwinter.agents.teams import is_part_of
 from overwinter.errors import NothingPending, StateNotFound
 
 if TYPE_CHECKING:
@@ -32,22 +33,25 @@ class SwarmPeople(AgentHandle[OutputT]):
     async def load(self, path: str | os.PathLike[str] | None = None) -> None:
         """Take over everything that was saved; where the run is paused, also what is known of the members in it."""
         await super().load(path)
-        if self._state.status == "paused":
-            for member in self._waiting():
-                if member.agent_name in self._state.workers and not member.pending():
-                    await _load(member)
+        begun = {work.member for work in self._state.begun_of(self._state.run_id).values()}
+        for member in self._waiting():
+            if member.agent_name in begun and member.is_vacant:
+                await _load(member)
 
     async def cancel(self) -> None:
         """Give up the run under way, or the one that is paused, and what paused in its members with it."""
-        mine = f"{self._state.run_id}:"
         await super().cancel()
         for member in self._waiting():
-            if member.status == "paused" and member.state.run_id.startswith(mine):
+            if member.status == "paused" and self._is_mine(member):
                 await member.cancel()
 
     def pending(self) -> tuple[Pending, ...]:
         """The calls that wait for a person, of all members."""
-        return tuple(call for member in self._waiting() for call in member.pending())
+        return tuple(call for member in self._waiting() if self._is_mine(member) for call in member.pending())
+
+    def _is_mine(self, member: AgentHandle[Any]) -> bool:
+        """Whether what the member is at, or stopped at, is part of a run of this swarm."""
+        return is_part_of(member.state.run_id, [self._state.run_ids])
 
     async def approve(self, call_id: str = "") -> None:
         """Allow the call: it runs, once."""
@@ -63,7 +67,7 @@ class SwarmPeople(AgentHandle[OutputT]):
 
     async def _holder_of(self, call_id: str) -> PersonInTheLoop[Any] | SwarmPeople[Any]:
         await self.load_if_fresh()
-        holders = [member for member in self._waiting() if member.pending()]
+        holders = [member for member in self._waiting() if member.pending() and self._is_mine(member)]
         if call_id:
             holders = [one for one in holders if any(call.call_id == call_id for call in one.pending())]
         if len(holders) != 1:

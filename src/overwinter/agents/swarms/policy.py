@@ -36,9 +36,9 @@ class MemberPolicy:
     fallback: Member | None = None
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ConfigurationError(f"attempts is {self.attempts}; give 1 or more")
-        if self.backoff < 0:
+        if type(self.attempts) is not int or self.attempts < 1:
+            raise ConfigurationError(f"attempts is {self.attempts}; give a whole number, 1 or more")
+        if not 0 <= self.backoff < float("inf"):
             raise ConfigurationError(f"backoff is {self.backoff}; give seconds, 0 or more")
         if self.timeout is not None and not self.timeout > 0:
             raise ConfigurationError(f"timeout is {self.timeout}; give seconds above 0, or None for no limit")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from overwinter.agents.agent import Agent
-from overwinter.agents.runs import Runs
+from overwinter.agents.swarms.member import is_ours
 from overwinter.agents.swarms.policy import MemberPolicy
 from overwinter.errors import ConfigurationError
+from overwinter.persistence.names import storable_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from overwinter.agents.runs import Runs
     from overwinter.agents.swarms.member import Member
 
 __all__ = ["Roster"]
@@ -66,7 +68,25 @@ class Roster:
     def reader_of(self, name: str) -> Callable[[str], Any]:
         """What makes the typed answer of a member out of its text."""
         member = self._named.get(name)
-        return member.read_output if isinstance(member, Runs) else str
+        return member.read_output if is_ours(member) else str
+
+    def check_sessions(self, session: str, *, saved: bool) -> None:
+        """Raise ``ConfigurationError`` where what is saved of a member would be mixed with what is saved of another."""
+        seen: dict[str, object] = {}
+        for member in _all_of_ours(self):
+            if not (saved or member.is_saved):
+                continue
+            if session and not member.session:
+                raise ConfigurationError(
+                    f"swarm {self._swarm!r} has the session {session!r}, and its member {member.agent_name!r} has none and "
+                    f"would be the same for all sessions; give it session={session!r} too"
+                )
+            if seen.setdefault(member.agent_id, member) is not member:
+                raise ConfigurationError(
+                    f"two members of swarm {self._swarm!r}, or of those within it, are saved in one folder: "
+                    f"{member.agent_name!r}; pass the same object where the same member is meant, or give one of them "
+                    "another name or session"
+                )
 
     def describe(self) -> list[dict[str, str]]:
         """The members as plain data."""
@@ -86,7 +106,7 @@ class Roster:
         return list(entered.values())
 
     def _check(self, member: Any) -> None:
-        if isinstance(member, Runs):
+        if is_ours(member):
             return
         missing = [name for name in _NEEDED if not callable(getattr(member, name, None))]
         if not isinstance(getattr(member, "agent_name", None), str):
@@ -100,7 +120,21 @@ class Roster:
 
 
 def _described(member: Member) -> dict[str, str]:
-    if not isinstance(member, Runs):
-        return {"name": member.agent_name, "kind": "other"}
+    if not is_ours(member):
+        return {"name": storable_name(member.agent_name), "kind": "other"}
     kind = "agent" if isinstance(member, Agent) else "swarm"
-    return {"name": member.agent_name, "kind": kind, "session": member.session, "agent_id": member.agent_id}
+    return {
+        "name": storable_name(member.agent_name),
+        "kind": kind,
+        "session": storable_name(member.session),
+        "agent_id": storable_name(member.agent_id),
+    }
+
+
+def _all_of_ours(roster: Roster) -> Iterator[Runs[Any, Any]]:
+    for member in roster.everybody():
+        if is_ours(member):
+            yield member
+            within = getattr(member, "roster", None)
+            if isinstance(within, Roster):
+                yield from _all_of_ours(within)

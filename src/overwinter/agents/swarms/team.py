@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from asyncio import CancelledError
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
-from anyio import create_task_group, sleep_forever, to_thread
+from anyio import CancelScope, Lock, create_task_group, sleep_forever, to_thread
+from anyio.lowlevel import checkpoint
 
 from overwinter.agents import events
 from overwinter.agents.journal_records import Decided
@@ -14,9 +17,14 @@ from overwinter.agents.swarms.assignment import Assignment, MemberPaused
 from overwinter.agents.swarms.results import MemberResult
 from overwinter.errors import ConfigurationError, MemberFailed, SwarmChanged
 from overwinter.persistence.codec import encode_checked
+from overwinter.persistence.names import storable_name
+from overwinter.runtime.hooks import awaited_cancelled, being_cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import Set as AbstractSet
+
+    from anyio.abc import TaskGroup
 
     from overwinter.agents.allowance import Account
     from overwinter.agents.records import Work
@@ -27,6 +35,17 @@ if TYPE_CHECKING:
 __all__ = ["Team"]
 
 T = TypeVar("T")
+
+_LONGEST_KEY = 200
+_AT_A_TIME = 32
+
+
+@runtime_checkable
+class HasHold(Protocol):
+    """A member that is a team itself, and can be held at its next piece of work."""
+
+    def hold(self) -> None:
+        """Pause when the work under way has ended."""
 
 
 class Team:
@@ -44,6 +63,7 @@ class Team:
         swarm: Swarm[Any],
         stage: Stage,
         accounts: tuple[Account, ...],
+        gone_on: tuple[AbstractSet[str], ...],
         *,
         streams: bool,
         parked: Callable[[], None],
@@ -54,33 +74,48 @@ class Team:
         self._swarm = swarm
         self._stage = stage
         self._accounts = accounts
+        self._gone_on = gone_on
         self._streams = streams
         self._parked = parked
         self._works = state.works_of(self.run_id)
         self._choices = state.choices_of(self.run_id)
-        self._cut_off = dict(state.begun_work)
-        self._veterans = state.workers if swarm.went_on else frozenset()
+        self._cut_off = state.begun_of(self.run_id)
+        self._reopened = state.reopenings_of(self.run_id)
+        self._asked: set[str] = set()
+        self._turns: dict[int, Lock] = {}
+        self._swarms_at_work: dict[str, HasHold] = {}
         self._under_way: set[str] = set()
 
     def pause(self, reason: str) -> None:
         """Begin no further work, and pause when what is under way has ended."""
         self.paused = self.paused or reason
+        if reason == "pause":
+            for swarm in self._swarms_at_work.values():
+                swarm.hold()
         self._park_if_idle()
+
+    def is_done(self, key: str) -> bool:
+        """Whether the work of that key is recorded, and would not be done again."""
+        return key in self._works
 
     async def ask(self, member: Member, task: str, *, key: str, leave: bool = False) -> MemberResult:
         """Have *member* do *task*, and return what came of it once that is recorded.
 
-        :param key: which work of the run this is; of ``[A-Za-z0-9._/ -]``, by convention.
+        :param key: which work of the run this is: 1 to 200 printable characters, for one piece of work each.
         :param leave: the member comes for this work only: it is let go of when it is done, and it is not saved because
             the swarm is, but only if it saves itself.
         :raises MemberFailed: it failed, and its policy says ``fail_fast``.
-        :raises SwarmChanged: the work of that key was another member's.
+        :raises SwarmChanged: the work of that key was another member's, or another task.
+        :raises ConfigurationError: the key was asked for in this run already, or is none; or the member cannot work.
 
         Cancelling it interrupts the member; it returns when that is saved, and the work can be gone on with.
         """
+        self._check_key(key)
         done = self._works.get(key)
-        if done is None:
-            async with self._at_work(key):
+        if done is not None:
+            await self._let_others_run()
+        else:
+            async with self._at_work(key), self._turn_of(member):
                 assignment = Assignment(
                     self._swarm,
                     self._stage,
@@ -88,18 +123,25 @@ class Team:
                     member,
                     task,
                     key=key,
+                    generation=self._reopened[key],
                     streams=self._streams,
                     passing=leave,
-                    veteran=member.agent_name in self._veterans,
+                    gone_on=self._gone_on,
                     cut_off=self._cut_off.pop(key, None),
                 )
+                if isinstance(member, HasHold):
+                    self._swarms_at_work[key] = member
                 try:
+                    if self.paused:
+                        raise MemberPaused(self.paused)
                     done = self._works[key] = await assignment.perform()
                 except MemberPaused as pause:
                     self.paused = self.paused or pause.reason
-                else:
+                finally:
+                    self._swarms_at_work.pop(key, None)
                     if leave:
-                        await self._swarm.crew.let_go(member)
+                        with CancelScope(shield=True):
+                            await self._swarm.crew.let_go(member)
         if done is None:
             return await self._park()
         return self._result(done, member)
@@ -122,8 +164,12 @@ class Team:
         async def one(place: int, member: Member, task: str, key: str) -> None:
             results[place] = await self.ask(member, task, key=key, leave=leave)
 
-        async def some() -> None:
+        async def some(left: int, tasks: TaskGroup) -> None:
             for member, task, key in waiting:
+                if left:
+                    # There may be less work than may be done at once.
+                    tasks.start_soon(some, left - 1, tasks)
+                    left = 0
                 results.append(None)
                 await one(len(results) - 1, member, task, key)
 
@@ -134,10 +180,10 @@ class Team:
                         results.append(None)
                         tasks.start_soon(one, len(results) - 1, member, task, key)
                 else:
-                    for _ in range(at_once):
-                        tasks.start_soon(some)
+                    tasks.start_soon(some, at_once - 1, tasks)
         except BaseExceptionGroup as group:
-            raise _first_of(group) from None
+            first = _first_of(group)
+            raise first from first.__cause__
         return [result for result in results if result is not None]
 
     async def decide(
@@ -156,14 +202,20 @@ class Team:
 
         What it raises ends the run, with a note that names the key.
         """
+        self._check_key(key)
         known = self._choices.get(key)
         if known is not None:
+            await self._let_others_run()
             return msgspec.convert(known.value, type)
         async with self._at_work(key):
             try:
                 value = await self._call_in_thread(function) if thread else function()
                 if inspect.isawaitable(value):
                     value = await value
+            except CancelledError as cancelled:
+                if being_cancelled():
+                    raise
+                raise awaited_cancelled(f"what decides {key!r}", cancelled) from cancelled
             except Exception as error:
                 error.add_note(f"raised where swarm {self._swarm.agent_name!r} decides {key!r}")
                 raise
@@ -182,15 +234,39 @@ class Team:
         """Tell whoever watches how far the work is."""
         self._stage.emit(events.Progress, done=done, total=total)
 
+    def _check_key(self, key: object) -> None:
+        name = self._swarm.agent_name
+        if not isinstance(key, str) or not key or len(key) > _LONGEST_KEY or not key.isprintable():
+            raise ConfigurationError(
+                f"{key!r} is no key for the work of swarm {name!r}; give 1 to {_LONGEST_KEY} printable characters"
+            )
+        if key in self._asked:
+            raise ConfigurationError(
+                f"two pieces of work of one run of swarm {name!r} have the key {key!r}; give each its own"
+            )
+        self._asked.add(key)
+
+    async def _let_others_run(self) -> None:
+        """What is recorded costs no time, and thousands of it would keep the event loop from everybody else."""
+        if not len(self._asked) % _AT_A_TIME:
+            await checkpoint()
+
     def _at_work(self, key: str) -> _AtWork:
         return _AtWork(self, key)
+
+    @asynccontextmanager
+    async def _turn_of(self, member: Member) -> AsyncGenerator[None]:
+        """One piece of work of a member after the other: the time of an attempt begins when the member does."""
+        lock = self._turns.setdefault(id(member), Lock())
+        async with lock:
+            yield
+        if not lock.locked() and not lock.statistics().tasks_waiting:
+            self._turns.pop(id(member), None)
 
     async def begin(self, key: str) -> None:
         """Work begins, unless the run is to pause."""
         if self.paused:
             await self._park()
-        if key in self._under_way:
-            raise ConfigurationError(f"two pieces of work of one run have the key {key!r}; give each its own")
         self._under_way.add(key)
 
     def end(self, key: str) -> None:
@@ -207,7 +283,7 @@ class Team:
             self._parked()
 
     def _result(self, work: Work, member: Member) -> MemberResult:
-        if work.member != member.agent_name:
+        if work.member != storable_name(member.agent_name):
             raise SwarmChanged(
                 f"swarm {self._swarm.agent_name!r} asks member {member.agent_name!r} for {work.key!r}, which "
                 f"{work.member!r} did before it was cut off; go on with the members it had, or give the run up "
@@ -252,7 +328,7 @@ def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     for each in groups:
         for error in each.exceptions:
             if isinstance(error, BaseExceptionGroup):
-                groups.append(error)
+                groups.append(cast("BaseExceptionGroup[BaseException]", error))
             else:
                 errors.append(error)
     first = next((error for error in errors if isinstance(error, MemberFailed)), errors[0])
