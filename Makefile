@@ -51,6 +51,7 @@ bench: $(STAMP)
 	@$(BIN)/python benchmarks/autosave.py
 	@$(BIN)/python benchmarks/long_conversation.py
 	@$(BIN)/python benchmarks/resume.py 1000 20
+	@$(BIN)/python benchmarks/many_agents.py
 
 soak: $(STAMP)
 	@$(BIN)/python -m tests.soak $(KILLS)

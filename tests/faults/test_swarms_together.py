@@ -57,7 +57,9 @@ def holds(workspace: str) -> None:
 
     async def hold() -> None:
         async with Runtime(workspace) as runtime:
-            await runtime.spawn(swarm("hive"))
+            first = swarm("hive")
+            await runtime.spawn(first)
+            await first.run("a task")
             say("holding")
             await off_loop(hear)
 
@@ -82,20 +84,32 @@ def test_a_second_swarm_of_one_name_is_refused_in_another_process(workspace_dir:
     assert asyncio.run(run_another()) == "finished"
 
 
-async def test_a_member_that_another_swarm_holds_fails_and_the_error_names_it(workspace_dir: Path) -> None:
-    """Z11: two swarms cannot have one saved member at once: the run of the second fails with that member, and can be
-    resumed when the first has let go of it."""
-    async with Runtime(workspace_dir) as runtime:
-        first = swarm("first")
-        second = swarm("second")
-        async with Runtime(workspace_dir) as other:
-            await other.spawn(first)
-            await first.run("a task")
+def test_a_member_that_another_swarm_holds_fails_and_the_error_names_it(workspace_dir: Path) -> None:
+    """Z11: two swarms in two processes cannot have one saved member at once: the second one's run fails with that
+    member, the error says who holds it, and the run can be resumed when the first has ended."""
+
+    async def go_on() -> None:
+        async with Runtime(workspace_dir) as runtime:
+            second = swarm("second")
             await runtime.spawn(second)
-            with pytest.raises(MemberFailed, match=r"member 'ann' of swarm 'second'.*AgentInUse") as failed:
+            assert (await second.resume()).status == "finished"
+
+    async def fail(holder: int) -> None:
+        async with Runtime(workspace_dir) as runtime:
+            second = swarm("second")
+            await runtime.spawn(second)
+            with pytest.raises(
+                MemberFailed, match=rf"member 'ann' of swarm 'second'.*by process {holder} "
+            ) as failed:
                 await second.run("a task")
             assert isinstance(failed.value.__cause__, AgentInUse)
-        assert (await second.resume()).status == "finished"
+
+    with Child(holds, str(workspace_dir)) as child:
+        child.expect("holding")
+        asyncio.run(fail(child.pid))
+        child.tell("end")
+        assert child.ended().code == 0
+    asyncio.run(go_on())
 
 
 async def test_five_swarms_in_a_second_have_five_folders_and_five_histories(workspace_dir: Path) -> None:

@@ -146,7 +146,13 @@ def _of_a_swarm(state: AgentState, draw: Callable[..., object]) -> list[Callable
     return [
         lambda at: journal.MemberStarted(at=at, key=key, member="a", task=str(draw(texts))),
         lambda at: journal.MemberFinished(
-            at=at, key=key, member="a", text=str(draw(texts)), stop_reason="answered", usage=usage, seconds=0.5
+            at=at,
+            key=key,
+            member="a",
+            text=str(draw(texts)),
+            stop_reason="answered",
+            usage=usage,
+            seconds=0.5,
         ),
         lambda at: journal.MemberFailed(
             at=at, key=key, member="a", error=str(draw(texts)), skipped=bool(draw(st.booleans())), usage=usage

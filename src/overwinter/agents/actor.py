@@ -174,7 +174,7 @@ class AgentActor(Actor[AgentMessage]):
         run = self._stage.state.run
         limit = "" if run is None else run.stop_reason
         why, way = f"is paused at its limit {limit!r}", how_to_go_on(limit)
-        pending = self._stage.state.pending.values()
+        pending = self._stage.profile.pending(self._stage.state)
         if limit in WAITS and pending:
             why, way = f"is paused and waits for a person ({listed(pending)})", how_to_decide(pending)
         return AgentPaused(
@@ -343,7 +343,8 @@ class AgentActor(Actor[AgentMessage]):
     def _stands_in_the_way(self, run_id: str) -> bool:
         """Whether another run waits for a person: going on with this one would answer what was asked, unasked."""
         state = self._stage.state
-        return state.status == "paused" and bool(state.pending) and state.run_id != run_id
+        waits = state.status == "paused" and state.run_id != run_id
+        return waits and bool(self._stage.profile.pending(state))
 
     async def _work(self) -> None:
         try:

@@ -131,10 +131,17 @@ _NOT_IN_HEAD = ("agent", *_LISTS)
 class EncodedLists:
     """What only grows in an agent's state, encoded once; it outlives the runtimes that save it."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_made",)
 
     def __init__(self) -> None:
-        self._held = tuple(Fragments(name) for name in _LISTS)
+        self._made: tuple[Fragments, ...] = ()
+
+    @property
+    def _held(self) -> tuple[Fragments, ...]:
+        # Made when first needed: an agent that is never saved needs none.
+        if not self._made:
+            self._made = tuple(Fragments(name) for name in _LISTS)
+        return self._made
 
     def update(self, state: AgentState, *, checked: bool = False, most: int | None = None) -> bool:
         """Encode what is new; ``SaveRejected`` names what cannot be. What was just read is ``checked``.
@@ -149,7 +156,7 @@ class EncodedLists:
 
     def replace(self, other: EncodedLists) -> None:
         """Become *other*: the lists were replaced as a whole, and it holds the new ones."""
-        self._held = other._held
+        self._made = other._made
 
     def pieces(self) -> list[bytes]:
         """The last members of the state's document."""

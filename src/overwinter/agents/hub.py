@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from overwinter.agents.events import Event
+    from overwinter.agents.runtime import Runtime
 
-__all__ = ["EventHub"]
+__all__ = ["EventHub", "Publisher"]
 
 logger = logging.getLogger("overwinter.agents")
 
@@ -38,8 +39,24 @@ class EventHub:
 
     def publish(self, event: Event) -> None:
         """Hand *event* to every watcher."""
+        if not self._watchers:
+            return
         for watcher in tuple(self._watchers.values()):
             try:
                 watcher(event)
             except Exception:
                 logger.exception("a watcher of events failed on %s", event.kind)
+
+
+class Publisher:
+    """Hands the events of one agent to those who watch it, and then to those who watch its runtime."""
+
+    __slots__ = ("_hub", "_runtime")
+
+    def __init__(self, hub: EventHub, runtime: Runtime) -> None:
+        self._hub = hub
+        self._runtime = runtime
+
+    def __call__(self, event: Event) -> None:
+        self._hub.publish(event)
+        self._runtime.publish(event)

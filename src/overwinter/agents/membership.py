@@ -6,8 +6,8 @@ import asyncio
 import os
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from weakref import proxy
 
 import msgspec
 from anyio import to_thread
@@ -17,33 +17,35 @@ from overwinter.agents.copying import copy_of
 from overwinter.agents.documents import EncodedLists
 from overwinter.agents.earlier import Earlier, find_earlier, read_to_load
 from overwinter.agents.estimate import Estimator
-from overwinter.agents.hub import EventHub
+from overwinter.agents.hub import EventHub, Publisher
 from overwinter.agents.on_disk import OnDisk
 from overwinter.agents.past import look_back
+from overwinter.agents.place import Place
 from overwinter.agents.recall import Recall
 from overwinter.agents.remembering import Remembering
 from overwinter.agents.restore import Restored, report, warn_of
 from overwinter.agents.saving import Saving
 from overwinter.agents.stage import Stage
 from overwinter.agents.verbose import narrator
-from overwinter.errors import AgentExists, ConfigurationError, StaleState
-from overwinter.persistence.workspace import Workspace
+from overwinter.agents.weakly import weakly
+from overwinter.errors import AgentExists, StaleState
 from overwinter.runtime import Resume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
 
     from anyio import CapacityLimiter
 
     from overwinter.agents.commands import AgentMessage
-    from overwinter.agents.events import Event
-    from overwinter.agents.profile import Profile
+    from overwinter.agents.profile import Durability, Profile
     from overwinter.agents.runtime import Runtime
     from overwinter.agents.state import AgentState
     from overwinter.persistence.files import FileOperations
     from overwinter.persistence.lease import Claim
     from overwinter.persistence.storage import Storage
-    from overwinter.persistence.workspace import AgentFolder
+    from overwinter.persistence.workspace import AgentFolder, Workspace
     from overwinter.runtime import ActorRef
 
     #: What :func:`find_earlier` tells.
@@ -54,19 +56,18 @@ __all__ = ["Membership"]
 T = TypeVar("T")
 
 
-class Membership:
+class Membership(Place):
     """One agent's way on to a runtime and off it again.
 
     It outlives runtimes: it knows the folder, the last claim, and what stood in the folder before a fresh agent
     began there.
+
+    :ivar found_nothing: when the folder was claimed there was nothing in it that could be loaded.
     """
 
     def __init__(self, profile: Profile[Any], state: AgentState, workspace: Workspace | None) -> None:
-        self._profile = profile
+        super().__init__(profile, workspace)
         self._state = state
-        self._chosen = workspace
-        self._workspace = workspace or Workspace()
-        self._folder: AgentFolder | None = None
         self._last_claim: Claim | None = None
         self._earlier: Earlier | None = None
         self._loaded = False
@@ -75,35 +76,27 @@ class Membership:
         self._on_disk = OnDisk()
         self._lists = EncodedLists()
         self._must_be_new = False
-        self.recall = Recall(self)
+        self.found_nothing = False
+        # Not this object itself: it is to be gone with the last who uses it.
+        self.recall = Recall(proxy(self))
         self._estimator = Estimator()
         self.hub = EventHub()
         if profile.settings.verbose:
             self.hub.watch(narrator())
         self._stage: Stage | None = None
-        self.on_leave: Callable[[Runtime], None] = lambda _: None
+        self._on_leave: Callable[[Runtime], None] = lambda _: None
         if profile.settings.autosave:
             state.unsent = []
-        self._remembering = Remembering(state, self.now)
+        self._remembering = Remembering(state, weakly(self.now, ""))
 
-    @property
-    def folder(self) -> AgentFolder:
-        """The agent's folder, as far as is known without looking at the disk."""
-        if self._folder is not None:
-            return self._folder
-        return self._workspace.folder(
-            self._profile.name, self._profile.agent_id, session=self._profile.settings.session
-        )
+    def on_leave(self, told: Callable[[Runtime], None]) -> None:
+        """Tell that method when the agent has left a runtime, for as long as its object lives."""
+        self._on_leave = weakly(told, None)
 
     @property
     def state(self) -> AgentState:
         """What the agent knows."""
         return self._state
-
-    @property
-    def workspace(self) -> Workspace:
-        """Where its folder is."""
-        return self._workspace
 
     @property
     def saving(self) -> Saving | None:
@@ -151,22 +144,29 @@ class Membership:
         self._take(restored, 0, own=False, source=source)
 
     @property
+    def found_run_ids(self) -> AbstractSet[str]:
+        """The runs that stand in the folder, of a conversation that is not this object's."""
+        return frozenset() if self._earlier is None else self._earlier.state.run_ids
+
+    @property
+    def went_on(self) -> bool:
+        """Whether what is in memory began elsewhere: it was loaded."""
+        return self._loaded or self._on_disk.replaced
+
+    def be_saved(self, durability: Durability) -> None:
+        """Save the agent from now on, which is said before it lives anywhere."""
+        settings = self._profile.settings
+        if settings.autosave:
+            return
+        settings.autosave, settings.durability = True, durability
+        self._profile.renew()
+        if self._state.unsent is None:
+            self._state.unsent = []
+
+    @property
     def waits_for_disk(self) -> bool:
         """Whether a run of the agent waits for a disk that fails."""
         return self._state.status == "running" and self.saving is not None and self.saving.waiting
-
-    def has_state(self, path: str | os.PathLike[str] | None) -> bool:
-        """Whether there is something to load, at *path* or in the agent's folder. Blocking."""
-        if path is not None:
-            return Path(path).exists()
-        # What a process that died left may stand in its runtime's log still, and come here with the claim.
-        return self.folder.path.exists()
-
-    def make_runtime(self) -> Runtime:
-        """A private runtime for this agent alone."""
-        from overwinter.agents.runtime import Runtime
-
-        return Runtime(self._workspace.root)
 
     async def join(self, runtime: Runtime) -> ActorRef[AgentMessage]:
         """Claim the agent's folder for *runtime*, if it is saved at all, and start its actor there.
@@ -183,34 +183,14 @@ class Membership:
             random=runtime.random,
             limiter=runtime.tool_limiter,
             workspace_dir=self.folder.path,
-            publish=self._publisher(runtime),
-            account=runtime.account,
+            publish=Publisher(self.hub, runtime),
+            runtime=runtime,
             estimator=self._estimator,
         )
-
-        async def open_saving() -> Saving:
-            return await self._open_saving(runtime)
-
-        async def load(path: str) -> None:
-            await self._load(runtime, Path(path) if path else None)
-
         if self._profile.settings.autosave:
-            stage.saving = await open_saving()
+            stage.saving = await self.open_saving(runtime)
             stage.workspace_dir = self.folder.path
-
-        def closed() -> None:
-            self._stage = None
-            self.on_leave(runtime)
-
-        actor = AgentActor(
-            stage,
-            open_saving=open_saving,
-            load=load,
-            closed=closed,
-            grace=runtime.run_grace,
-            recall=self.recall,
-            announce=self.announce,
-        )
+        actor = AgentActor(stage, self)
         try:
             ref = await runtime.spawn_actor(actor, name=self._actor_name(), supervision=Resume())
         except BaseException:
@@ -221,12 +201,22 @@ class Membership:
         self._remembering.loop = asyncio.get_running_loop()
         return ref
 
+    def left(self, runtime: Runtime) -> None:
+        """Its actor there has ended."""
+        self._stage = None
+        self._on_leave(runtime)
+
     def announce(self) -> None:
         """Warn, once, that a run which was cut off stands in the folder where a new one begins."""
         if self._earlier is not None:
             self._earlier.announce(self._profile.name, self.folder)
 
-    async def _open_saving(self, runtime: Runtime) -> Saving:
+    async def open_saving(self, runtime: Runtime) -> Saving:
+        """Claim the agent's folder for *runtime*; what saves it there, and gives the folder back when closed.
+
+        :raises AgentInUse: somebody else holds it.
+        :raises StaleState: somebody else has written since this object last held it.
+        """
         storage = await runtime.storage()
         if self._last_claim is not None and not await storage.call(self.folder.path.exists):
             # Somebody deleted it: there is nothing to be behind of, and what is in memory is all there is.
@@ -263,7 +253,7 @@ class Membership:
             state=self._state,
             storage=storage,
             claim=claim,
-            publish=self._publisher(runtime),
+            publish=Publisher(self.hub, runtime),
             lists=self._lists,
             look=look if first and seen is None else None,
             earlier=self._earlier,
@@ -275,6 +265,7 @@ class Membership:
     def _see(self, seen: _Seen) -> None:
         """Make out what the files that were found there mean for what is in memory."""
         found, self._on_disk.floor, damaged = seen
+        self.found_nothing = found is None and not self._on_disk.floor and not damaged
         warn_of(damaged)
         stale = None if found is None else found.newer_than(self._state, self._profile.name)
         if self._loaded and stale is not None and self._loading is None:
@@ -328,7 +319,12 @@ class Membership:
         finally:
             self._loading = None
 
-    async def _load(self, runtime: Runtime, path: Path | None) -> None:
+    async def load(self, runtime: Runtime, path: Path | None) -> None:
+        """Know what the file at *path* holds, or what the agent's own files do, in the place of all that was known.
+
+        :raises StateNotFound: there is nothing.
+        :raises CorruptState: nothing that is there can be read.
+        """
         folder, saving, earlier = self.folder, self.saving, self._earlier
         if path in (folder.state_path, folder.previous_path):
             path = None
@@ -377,21 +373,7 @@ class Membership:
         # Agents that save nothing may share a name.
         return name if self._profile.settings.autosave else f"{name}-{os.urandom(4).hex()}"
 
-    def _move_to(self, runtime: Runtime) -> None:
-        if self._chosen is not None and self._chosen.root != runtime.workspace.root:
-            raise ConfigurationError(
-                f"agent {self._profile.name!r} was given workspace_dir={str(self._chosen.root)!r}, but the runtime's "
-                f"is {str(runtime.workspace.root)!r}; give it to one of the two only"
-            )
-        if self._workspace.root != runtime.workspace.root:
-            self._workspace = runtime.workspace
-            self._folder = self._last_claim = self._earlier = None
-            self._on_disk = OnDisk()
-            self._loaded = False
-
-    def _publisher(self, runtime: Runtime) -> Callable[[Event], None]:
-        def publish(event: Event) -> None:
-            self.hub.publish(event)
-            runtime.publish(event)
-
-        return publish
+    def _moved(self) -> None:
+        self._last_claim = self._earlier = None
+        self._on_disk = OnDisk()
+        self._loaded = False

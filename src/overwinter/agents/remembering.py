@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from overwinter.agents.journal_records import MemoryDeleted, MemorySet
+from overwinter.agents.weakly import weakly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ class Remembering:
         self._now = now
         self._waiting: deque[MemorySet | MemoryDeleted] = deque()
         self.loop: asyncio.AbstractEventLoop | None = None
-        state.memory.watch(self._changed)
+        state.memory.watch(weakly(self._changed, None))
 
     def _changed(self, key: str, value: msgspec.Raw | None) -> None:
         at = self._now()

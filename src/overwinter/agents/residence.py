@@ -8,7 +8,7 @@ import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, Lock
+from anyio import CancelScope
 
 from overwinter.errors import AgentInUse, ConfigurationError
 from overwinter.persistence.waiting import to_its_end
@@ -33,6 +33,10 @@ class Home:
         self.ref = ref
 
 
+# Whose loop an agent's is, is decided by one thread at a time; it takes no time, so that one lock serves all of them.
+_deciding = threading.Lock()
+
+
 class Residence:
     """Finds the agent a home for each call.
 
@@ -50,9 +54,8 @@ class Residence:
         self._make_runtime = make_runtime
         self._move_in = move_in
         self._name = name
-        self._mutex = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gate = Lock()
+        self._gate = asyncio.Lock()
         self._spawned: Home | None = None
         self._private: Home | None = None
         self._guests = 0
@@ -108,7 +111,7 @@ class Residence:
     def _come_here(self) -> None:
         """Make the running event loop the agent's, unless it lives on another that is alive."""
         loop = asyncio.get_running_loop()
-        with self._mutex:
+        with _deciding:
             if self._loop is loop:
                 return
             if self._loop is not None and not self._loop.is_closed() and (self._guests or not self.vacant):
@@ -118,7 +121,7 @@ class Residence:
                 )
             # What lived on a loop that was closed died with it.
             self._loop = loop
-            self._gate = Lock()
+            self._gate = asyncio.Lock()
             self._spawned = self._private = None
             self._guests = 0
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from anyio import Lock, create_task_group
+from anyio import create_task_group
 from anyio.lowlevel import checkpoint
 
 from overwinter.agents import events
@@ -86,7 +88,7 @@ class Saving:
         self._prepared = False
         self._held_back: list[JournalRecord] = []
         self._writer: JournalWriter | None = None
-        self.preparing = Lock()
+        self.preparing = asyncio.Lock()
         self.earlier = earlier
         self.look = look
         self.claim = claim
@@ -290,10 +292,12 @@ class Saving:
         end = self._storage.records.journal_of(self.claim).appended
         writer = JournalWriter(self._storage, self.claim, max(state.sequence, end, disk.floor))
         if disk.replaced or writer.sequence != end or state.sequence != end:
-            base: JournalRecord = StartedAnew(at=self._now())
+            base: JournalRecord = StartedAnew(at=self._storage.clock.now().isoformat())
             if not state.is_new or len(state.memory):
                 # A copy, because it is encoded in a thread, and tasks may be taken back meanwhile.
-                base = StateReplaced(at=self._now(), body=copy_of(state).body(), source=disk.source)
+                base = StateReplaced(
+                    at=self._storage.clock.now().isoformat(), body=copy_of(state).body(), source=disk.source
+                )
                 state.unsent = []
             writer.append(await self._storage.call(encode_record, base), base=True)
             disk.file_size = disk.tail = 0
@@ -372,28 +376,25 @@ class Saving:
         min_interval: float,
         prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> Autosaver:
-        def on_saved(saved: Saved) -> None:
-            if path == self.folder.state_path:
-                self._on_disk.file_size = saved.bytes
-            self._emit(events.Saved, path=str(path), bytes=saved.bytes, sequence=saved.sequence)
-
-        def on_error(error: Exception) -> None:
-            self._emit(events.SaveFailing, path=str(path), error=str(error))
-
         return Autosaver(
             self._storage,
             produce,
             prepare=prepare,
             min_interval=min_interval,
-            on_saved=on_saved,
-            on_error=on_error,
+            on_saved=self._was_saved,
+            on_error=partial(self._was_not_saved, path),
         )
+
+    def _was_saved(self, saved: Saved) -> None:
+        if saved.path == str(self.folder.state_path):
+            self._on_disk.file_size = saved.bytes
+        self._emit(events.Saved, path=saved.path, bytes=saved.bytes, sequence=saved.sequence)
+
+    def _was_not_saved(self, path: Path, error: Exception) -> None:
+        self._emit(events.SaveFailing, path=str(path), error=str(error))
 
     def _emit(self, event: type[events.Event], **fields: Any) -> None:
         state = self._state
         self._publish(
             event(agent_name=self._profile.name, run_id=state.run_id, loop=state.loop_count, **fields)
         )
-
-    def _now(self) -> str:
-        return self._storage.clock.now().isoformat()

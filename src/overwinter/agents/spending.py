@@ -212,6 +212,9 @@ class Spending:
     @contextmanager
     def _in_time(self) -> Generator[None]:
         """Cut the block off when a limit of time is reached, be it raised meanwhile or not."""
+        if self._time_left() is None:
+            yield
+            return
         timer: Any = None
 
         def look() -> None:
@@ -224,9 +227,6 @@ class Spending:
             elif left is not None:
                 timer = self._stage.clock.call_later(left, look)
 
-        if self._time_left() is None:
-            yield
-            return
         with CancelScope() as scope:
             look()
             try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from overwinter.agents.runtime import Runtime
     from overwinter.agents.saving import Saving
     from overwinter.agents.state import AgentState
+    from overwinter.agents.teams import TeamAtWork
     from overwinter.runtime import Clock
 
 __all__ = ["Stage"]
@@ -69,8 +70,12 @@ class Stage:
 
     def accounts(self, within: tuple[str, ...]) -> tuple[Account, ...]:
         """On what a run draws that is part of the runs *within*: their swarms' accounts, and the runtime's."""
-        teams = self.runtime.team_accounts
-        return (*(teams[key] for key in within if key in teams), self.runtime.account)
+        return (*(team.account for team in self.teams(within)), self.runtime.account)
+
+    def teams(self, within: tuple[str, ...]) -> tuple[TeamAtWork, ...]:
+        """The swarms that wait for a run that is part of the runs *within*."""
+        teams = self.runtime.teams
+        return tuple(teams[key] for key in within if key in teams)
 
     def emit(self, event: type[Event], **fields: Any) -> None:
         """Publish an event of the current run."""

@@ -200,7 +200,6 @@ class AgentState(Teamwork):
         self.run = RunSummary(run_id=record.run_id, task=task.task, began=record.at)
         self.status = "running"
         self.partial_text = ""
-        self.begun_work = {}
         self._say("user", task.task, record.at)
 
     def _run_resumed(self, record: journal.RunResumed) -> None:

@@ -14,6 +14,7 @@ from overwinter.agents.dropping import drop_past
 from overwinter.agents.retention import Retention
 from overwinter.agents.run_index import read_index
 from overwinter.cli.dry_files import CountingFiles, DryFiles
+from overwinter.cli.finding import counted
 from overwinter.cli.holders import Holders
 from overwinter.cli.inspection import (
     Inspected,
@@ -48,6 +49,7 @@ class Cleaned(Struct, kw_only=True):
     """What went of one agent, by file and with its bytes; or why it was left alone."""
 
     agent: str
+    what: str = "agent"
     removed: dict[str, int] = {}
     why_not: str = ""
     failed: bool = False
@@ -68,15 +70,16 @@ def clean_workspace(
     days = None if older_than is None else _days(older_than)
     workspace = open_workspace(chosen)
     cleaned = [_sweep_runtimes(workspace, dry_run=dry_run)]
-    for one in inspect_workspace(workspace, warn, bring_in=False):
-        found = Cleaned(agent=one.folder.path.name, why_not=_why_not(one))
+    inspected = inspect_workspace(workspace, warn, bring_in=False)
+    for one in inspected:
+        found = Cleaned(agent=one.folder.path.name, what=one.what, why_not=_why_not(one))
         if not found.why_not:
             _clean_agent(one, workspace, found, days, keep_runs, dry_run=dry_run)
         cleaned.append(found)
     if as_data:
         console().file.write(as_json(_as_data(workspace, cleaned, dry_run=dry_run)))
     else:
-        _print(console(), workspace, cleaned, dry_run=dry_run)
+        _print(console(), workspace, cleaned, counted(inspected), dry_run=dry_run)
     return FAILED if any(one.failed for one in cleaned) else 0
 
 
@@ -200,14 +203,16 @@ def _sweep_runtimes(workspace: Workspace, *, dry_run: bool) -> Cleaned:
     return found
 
 
-def _print(to: Console, workspace: Workspace, cleaned: list[Cleaned], *, dry_run: bool) -> None:
+def _print(
+    to: Console, workspace: Workspace, cleaned: list[Cleaned], all_of_them: str, *, dry_run: bool
+) -> None:
     touched = [one for one in cleaned if one.removed]
     if touched:
         rows = [
             (visible(one.agent, lines=False), _told(one), str(len(one.removed)), size(one.bytes))
             for one in touched
         ]
-        print_table(to, ("agent", "what", ">files", ">bytes"), rows, gives_way="what")
+        print_table(to, ("folder", "what", ">files", ">bytes"), rows, gives_way="what")
         to.print()
     left = [one for one in cleaned if one.why_not]
     for one in left:
@@ -223,9 +228,8 @@ def _print(to: Console, workspace: Workspace, cleaned: list[Cleaned], *, dry_run
             )
     count = sum(len(one.removed) for one in cleaned)
     total = size(sum(one.bytes for one in cleaned))
-    agents = plural(len(cleaned) - 1, "agent")
     if not count:
-        say(to, f"Nothing to drop of {agents} in {visible(str(workspace.root))}")
+        say(to, f"Nothing to drop of {all_of_them} in {visible(str(workspace.root))}")
     elif dry_run:
         say(
             to,
@@ -260,7 +264,7 @@ def _as_data(workspace: Workspace, cleaned: list[Cleaned], *, dry_run: bool) -> 
         "files": sum(len(one.removed) for one in cleaned),
         "bytes": sum(one.bytes for one in cleaned),
         "agents": [
-            {"folder": one.agent, "removed": one.removed, "left_alone": one.why_not or None}
+            {"folder": one.agent, "what": one.what, "removed": one.removed, "left_alone": one.why_not or None}
             for one in cleaned
         ],
     }

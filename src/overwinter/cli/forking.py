@@ -45,6 +45,8 @@ def fork_agent(
     if not new_name.strip():
         raise Refusal("--name is empty; give the new agent a name")
     workspace, one = look_up(name, chosen, session)
+    if one.is_swarm:
+        raise Refusal(f"{one.folder.name!r} is a swarm, which has members at work; fork one of these")
     state = state_at(one, at)
     step = state.sequence
     now = datetime.now(UTC)

@@ -83,7 +83,7 @@ def state_at(one: Inspected, step: int | None) -> AgentState:
     except StepNotFound as error:
         told = f"it has the steps {error.first} to {error.last}" if error.last else "nothing of it was saved"
         raise Refusal(
-            f"agent {one.folder.name!r} has no step {error.step}, or it is not kept any more; {told}, which "
+            f"{one.what} {one.folder.name!r} has no step {error.step}, or it is not kept any more; {told}, which "
             "overwinter history lists"
         ) from error
 

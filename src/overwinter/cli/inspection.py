@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from msgspec import Struct
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _STATE_SUFFIX = "_state.json"
+_KINDS = ("agents", "swarms")
 
 
 class _Timed(Struct):
@@ -41,7 +42,7 @@ class _Timed(Struct):
 
 
 class Inspected(Struct, kw_only=True):
-    """One agent as its files tell it; ``problems`` says what could not be read, and why."""
+    """One agent or swarm as its files tell it; ``problems`` says what could not be read, and why."""
 
     folder: AgentFolder
     held_by: Holder | None = None
@@ -54,8 +55,24 @@ class Inspected(Struct, kw_only=True):
     problems: list[str] = []
 
     @property
+    def is_swarm(self) -> bool:
+        """Whether it is a swarm."""
+        return self.folder.path.parent.name == "swarms"
+
+    @property
+    def what(self) -> str:
+        """``agent`` or ``swarm``."""
+        return "swarm" if self.is_swarm else "agent"
+
+    @property
+    def swarm(self) -> dict[str, Any]:
+        """What its configuration says of it as a swarm: pattern, members, graph; nothing of an agent."""
+        told = self.configuration.get("swarm") if self.is_swarm else None
+        return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
+
+    @property
     def configuration(self) -> dict[str, Any]:
-        """The agent's settings, as config.json or else the state file has them."""
+        """Its settings, as config.json or else the state file has them."""
         if self.config is not None:
             return {name: value for name, value in self.config[1].items() if name != "loop_count"}
         return self.state[1].agent if self.state is not None else {}
@@ -99,7 +116,7 @@ def open_workspace(chosen: str | None) -> Workspace:
 def inspect_workspace(
     workspace: Workspace, note: Callable[[str], object] = lambda _: None, *, bring_in: bool = True
 ) -> list[Inspected]:
-    """Every agent of the workspace, by the name of its folder. Blocking.
+    """Every agent of the workspace, and then every swarm, by the name of its folder. Blocking.
 
     What dead runtimes left in their logs is brought into the journals first, as anybody's opening would; *note* is told
     what could not be, or was damaged.
@@ -131,17 +148,19 @@ def bring_in_logs(workspace: Workspace, note: Callable[[str], object]) -> bool:
 
 
 def agent_folders(workspace: Workspace) -> Iterator[Path]:
-    """The folders in which something of an agent stands, by name."""
-    try:
-        entries = sorted(workspace.agents_dir.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        raise Refusal(f"{workspace.agents_dir} cannot be read: {os_reason(error)}") from error
-    for path in entries:
-        # A folder is made before its identity is; until then there is nothing in it to tell of.
-        if path.is_dir() and (not _is_readable(path) or any(path.iterdir())):
-            yield path
+    """The folders in which something of an agent stands, by name, and then those of swarms."""
+    for kind in _KINDS:
+        folder = workspace.root / kind
+        try:
+            entries = sorted(folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise Refusal(f"{folder} cannot be read: {os_reason(error)}") from error
+        for path in entries:
+            # A folder is made before its identity is; until then there is nothing in it to tell of.
+            if path.is_dir() and (not _is_readable(path) or any(path.iterdir())):
+                yield path
 
 
 def _is_readable(path: Path) -> bool:
@@ -153,7 +172,7 @@ def _is_readable(path: Path) -> bool:
 
 
 def inspect_agent(path: Path, workspace: Workspace) -> Inspected:
-    """One agent, by its folder. Blocking."""
+    """One agent or swarm, by its folder. Blocking."""
     return _inspect(path, Holders(workspace))
 
 

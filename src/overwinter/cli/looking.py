@@ -1,4 +1,4 @@
-"""The commands that look: ``ls``, ``show``, ``history``, ``diff``."""
+"""The commands that look: ``ls``, ``show``, ``history``, ``diff``, ``watch``, ``graph``."""
 
 # ruff: noqa: TC001  (typer looks at the annotations when the command is called)
 from __future__ import annotations
@@ -24,18 +24,25 @@ def add_to(app: Typer) -> None:
     app.command("show")(_show)
     app.command("history")(_history)
     app.command("diff")(_diff)
+    app.command("watch")(_watch)
+    app.command("graph")(_graph)
 
 
-def _ls(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """List the agents of a workspace: status, loop, last save, size, and who holds them.
+def _ls(
+    tree: Annotated[bool, typer.Option("--tree", help="Show swarms with their members.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the agents and swarms of a workspace: status, steps, last save, size, and who holds them.
 
-    Agents may be at work meanwhile. What a dead process had logged is moved into its agents' journals, as the next to
+    They may be at work meanwhile. What a dead process had logged is moved into its agents' journals, as the next to
     open them would; nothing else is changed.
     """
     from overwinter.cli.listing import list_agents
+    from overwinter.cli.tree import print_tree
 
     with told_plainly():
-        list_agents(workspace, as_data=as_json)
+        (print_tree if tree else list_agents)(workspace, as_data=as_json)
 
 
 def _show(
@@ -44,9 +51,9 @@ def _show(
     session: SessionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one agent: configuration, memory, runs and conversation.
+    """Show one agent or swarm: configuration, memory, runs, what members did, and conversation.
 
-    The agent may be at work meanwhile.
+    It may be at work meanwhile.
     """
     from overwinter.cli.show import show_agent
 
@@ -62,7 +69,7 @@ def _history(
     everything: Annotated[bool, typer.Option("--all", help="All steps that are kept.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what happened to an agent, step by step.
+    """Tell what happened to an agent or a swarm, step by step.
 
     The numbers of the steps are what `diff` and `fork` take.
     """
@@ -80,8 +87,52 @@ def _diff(
     session: SessionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what changed in an agent between the steps A and B."""
+    """Tell what changed in an agent or a swarm between the steps A and B."""
     from overwinter.cli.history import diff_agent
 
     with told_plainly():
         diff_agent(name, a, b, workspace, session=session, as_data=as_json)
+
+
+def _watch(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A swarm or an agent; by default everybody.", show_default=False),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print the table once.")] = False,
+    interval: Annotated[
+        float, typer.Option(metavar="S", min=0.1, help="Seconds from one look to the next.")
+    ] = 1.0,
+    workspace: WorkspaceOption = None,
+    session: SessionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch agents and swarms at work: members, status, steps, tokens, cost, mailbox depth, saves.
+
+    It reads the workspace's files, from another terminal or while nobody is at work, takes no lock that anybody waits
+    for, and shows what was written until about a second ago. Ctrl-C ends it.
+    """
+    from overwinter.cli.watching import watch
+
+    with told_plainly():
+        watch(name, workspace, session=session, once=once, interval=interval, as_data=as_json)
+
+
+def _graph(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A swarm, or a file in TOML that describes one.")
+    ],
+    direction: Annotated[
+        str, typer.Option(metavar="TD|LR", help="From the top down, or from left to right.")
+    ] = "TD",
+    workspace: WorkspaceOption = None,
+    session: SessionOption = None,
+) -> None:
+    """Draw who gives work to whom in a swarm, as a Mermaid flowchart.
+
+    What it prints is text, which GitHub, many editors and https://mermaid.live show as a picture.
+    """
+    from overwinter.cli.picture import draw
+
+    with told_plainly():
+        draw(name, workspace, session=session, direction=direction)

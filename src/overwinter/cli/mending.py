@@ -17,7 +17,7 @@ __all__ = ["add_to"]
 
 NamesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAMES]...", help="Some agents; by default all.", show_default=False),
+    typer.Argument(metavar="[NAMES]...", help="Some agents and swarms; by default all.", show_default=False),
 ]
 
 
@@ -36,7 +36,7 @@ def _verify(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a workspace file by file: is everything what was written, and would every agent load?
+    """Check a workspace file by file: is everything what was written, and would everybody load?
 
     It looks at configurations, at states, their checksums and the generations before them, at journals line by line, at
     identities, leases and earlier conversations, and at what dead processes left behind. Agents may be at work.

@@ -16,7 +16,8 @@ __all__ = [
 ]
 
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The agent's name, its folder's, or how one begins.")
+    str,
+    typer.Argument(metavar="NAME", help="The name of an agent or a swarm, its folder's, or how one begins."),
 ]
 WorkspaceOption = Annotated[
     str | None,
@@ -24,7 +25,7 @@ WorkspaceOption = Annotated[
         "--workspace",
         "-w",
         metavar="DIR",
-        help="Where the agents' folders are; by default $WORKSPACE_DIR, else ./agent_workspace.",
+        help="Where the folders are; by default $WORKSPACE_DIR, else ./agent_workspace.",
         show_default=False,
     ),
 ]
@@ -38,8 +39,8 @@ FromOption = Annotated[
     typer.Option(
         "--from",
         metavar="MODULE:ATTRIBUTE",
-        help="The program that makes the agent, with its tools: an Agent, a list of them, or a function that is "
-        "given a name. Agents without tools of their own need none.",
+        help="The program that makes the agent or swarm, with its tools: the object, a list of them, or a function "
+        "that is given a name. Agents without tools of their own need none.",
         show_default=False,
     ),
 ]

@@ -92,7 +92,7 @@ def decide(
             append_record(held.claim, record, held.sequence)
     except AgentInUse as error:
         raise Refusal(
-            f"agent {one.folder.name!r} is at work in process {error.pid} on {error.host}: answer it there, with "
+            f"{one.what} {one.folder.name!r} is at work in process {error.pid} on {error.host}: answer it there, with "
             f"agent.{_COMMAND[decision]}(...), or stop that process first",
             code=FAILED,
         ) from error
@@ -116,21 +116,22 @@ def print_left(one: Inspected, chosen: str | None) -> None:
 
 
 def _choose(decision: Decided, one: Inspected, call_id: str) -> Pending:
-    waiting, who = _pending(one), one.folder.name
+    waiting, who = _pending(one), f"{one.what} {one.folder.name!r}"
     if not waiting:
-        raise Refusal(f"no call of agent {who!r} waits for a person", code=FAILED)
+        members = (
+            "; its members have calls of their own, which overwinter pending lists" if one.is_swarm else ""
+        )
+        raise Refusal(f"no call of {who} waits for a person{members}", code=FAILED)
     named = [call for call in waiting if not call_id or call.call_id == call_id]
     if not named:
-        raise Refusal(
-            f"no call {call_id!r} of agent {who!r} waits for a person; {_listed(waiting)}", code=FAILED
-        )
+        raise Refusal(f"no call {call_id!r} of {who} waits for a person; {_listed(waiting)}", code=FAILED)
     fitting = [call for call in named if call.kind in _FITTING[decision]]
     if not fitting:
         raise Refusal(
-            f"{_COMMAND[decision]} does not fit what agent {who!r} waits for; {_listed(named)}", code=FAILED
+            f"{_COMMAND[decision]} does not fit what {who} waits for; {_listed(named)}", code=FAILED
         )
     if len(fitting) > 1:
-        raise Refusal(f"several calls of agent {who!r} wait for a person, name one; {_listed(fitting)}")
+        raise Refusal(f"several calls of {who} wait for a person, name one; {_listed(fitting)}")
     return fitting[0]
 
 

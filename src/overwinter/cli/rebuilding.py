@@ -1,4 +1,4 @@
-"""Agents that are made anew from their config.json, or from a program that the user names."""
+"""Agents and swarms that are made anew from their config.json, or from a program that the user names."""
 
 from __future__ import annotations
 
@@ -7,16 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
-
-from overwinter.agents.agent import Agent
-from overwinter.agents.asking import ask_human
-from overwinter.agents.models.offline import OfflineModel
-from overwinter.agents.models.retry import RetryPolicy
-from overwinter.agents.profile import Settings
+from overwinter.agents.rebuilding import CannotRebuild, missing_from, rebuilt
+from overwinter.agents.runs import Runs
+from overwinter.cli.members import members_of
 from overwinter.cli.refusal import Refusal
-from overwinter.errors import ConfigurationError
-from overwinter.persistence.secrets import REDACTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,16 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CannotRebuild", "Source", "rebuild"]
 
-_GIVEN_ANEW = frozenset({"agent_id", "model_name", "fallback_models", "lease_timeout", "verbose"})
-_OWN_TOOLS = {ask_human.name: ask_human}
-
-
-class CannotRebuild(Exception):
-    """An agent needs its program: its files do not hold its tools or functions."""
-
 
 class Source:
-    """What ``--from module:attribute`` names: an Agent, several, or a function that makes the one of a given name.
+    """What ``--from module:attribute`` names: an agent or a swarm, several, or a function that makes that of a name.
 
     :raises Refusal: it cannot be imported, or is none of these.
     """
@@ -45,12 +32,12 @@ class Source:
         if not module or not attribute:
             raise Refusal(f"--from {named}: give it as module:attribute, such as my_program:agents")
         self._found = _import(named, module, attribute)
-        self._agents: dict[str, Agent[Any]] | None = None
+        self._agents: dict[str, Runs[Any, Any]] | None = None
         if not callable(self._found):
             self._agents = {agent.agent_id: agent for agent in self._listed(self._found)}
 
-    def agent_for(self, one: Inspected) -> Agent[Any] | None:
-        """The agent that stands in the folder of *one*, or None when there is none.
+    def agent_for(self, one: Inspected) -> Runs[Any, Any] | None:
+        """What stands in the folder of *one*, or None when there is none.
 
         :raises Refusal: the function failed, or did not return an agent of that name.
         """
@@ -67,29 +54,29 @@ class Source:
         if not fitting:
             session = f" of session {one.folder.session!r}" if one.folder.session else ""
             raise Refusal(
-                f"--from {self.named}: it was asked for agent {one.folder.name!r}{session}, and made another one"
+                f"--from {self.named}: it was asked for {one.what} {one.folder.name!r}{session}, and made another one"
             )
         return fitting[0]
 
-    def _listed(self, found: object) -> list[Agent[Any]]:
+    def _listed(self, found: object) -> list[Runs[Any, Any]]:
         if isinstance(found, dict):
             found = [*cast("dict[object, object]", found).values()]
         several = isinstance(found, (list, tuple, set))
         each = [*cast("Iterable[object]", found)] if several else [found]
-        agents: list[Agent[Any]] = [one for one in each if isinstance(one, Agent)]
+        agents: list[Runs[Any, Any]] = [one for one in each if isinstance(one, Runs)]
         if len(agents) < len(each):
             what = type(found).__name__
             raise Refusal(
-                f"--from {self.named}: it is neither an Agent, nor several, nor a function that makes one of a given "
-                f"name, but {what}"
+                f"--from {self.named}: it is neither an agent or a swarm, nor several, nor a function that makes one "
+                f"of a given name, but {what}"
             )
         return agents
 
 
-def rebuild(one: Inspected, source: Source | None) -> Agent[Any]:
-    """The agent of *one*, made by *source*, or from its configuration where that says everything.
+def rebuild(one: Inspected, source: Source | None) -> Runs[Any, Any]:
+    """The agent or swarm of *one*, made by *source*, or from its configuration where that says everything.
 
-    :raises CannotRebuild: it has tools or functions, and *source* does not make it.
+    :raises CannotRebuild: it has tools or functions, or is a swarm that a program made, and *source* does not make it.
     :raises Refusal: *source* cannot be used.
     """
     if source is not None:
@@ -102,7 +89,9 @@ def rebuild(one: Inspected, source: Source | None) -> Agent[Any]:
             "its configuration was not saved before its process died, or cannot be read: name the program that makes "
             "it with --from module:attribute"
         )
-    missing = _missing(configuration)
+    if one.is_swarm:
+        return _swarm_of(one)
+    missing = missing_from(configuration)
     if missing:
         why = (
             f"--from {source.named} does not have it" if source is not None else "its files do not hold those"
@@ -110,54 +99,29 @@ def rebuild(one: Inspected, source: Source | None) -> Agent[Any]:
         raise CannotRebuild(
             f"it has {' and '.join(missing)}, and {why}: name the program that makes it with --from module:attribute"
         )
-    try:
-        return _from_configuration(one, configuration)
-    except (msgspec.ValidationError, ConfigurationError, TypeError) as error:
-        raise CannotRebuild(f"its configuration cannot be used: {error}") from error
+    return rebuilt(one.folder, configuration)
 
 
-def _missing(configuration: dict[str, Any]) -> list[str]:
-    missing: list[str] = []
-    names = [str(tool.get("name", "?")) for tool in configuration.get("tools") or ()]
-    foreign = [name for name in names if name not in _OWN_TOOLS]
-    if foreign:
-        told = ", ".join(foreign[:4]) + (", …" if len(foreign) > 4 else "")
-        missing.append(f"{'a tool' if len(foreign) == 1 else 'tools'} ({told})")
-    if configuration.get("output_schema") is not None:
-        missing.append(f"an output type ({configuration.get('output_type')})")
-    if configuration.get("stopping_condition") is not None:
-        missing.append(f"a stopping condition ({configuration['stopping_condition']})")
-    return missing
+def _swarm_of(one: Inspected) -> Runs[Any, Any]:
+    told = one.swarm
+    script, outer = told.get("script"), told.get("part_of")
+    if isinstance(script, dict):
+        from overwinter.cli.scripts.building import build
+        from overwinter.cli.scripts.reading import read_again
 
-
-def _from_configuration(one: Inspected, configuration: dict[str, Any]) -> Agent[Any]:
-    settings = msgspec.convert(configuration, Settings)
-    given: dict[str, Any] = {
-        name: value for name, value in msgspec.structs.asdict(settings).items() if name not in _GIVEN_ANEW
-    }
-    given |= {"agent_name": one.folder.name, "session": one.folder.session, "agent_id": one.folder.agent_id}
-    # What comes of it is to be found where the agent was found.
-    given["autosave"] = True
-    given["model_name"] = settings.model_name
-    if settings.model_name == OfflineModel().name:
-        given["model"] = OfflineModel()
-    given["fallback_models"] = settings.fallback_models
-    given["tools"] = [_OWN_TOOLS[tool["name"]] for tool in configuration.get("tools") or ()]
-    given["model_args"] = _without_secrets(configuration.get("model_args") or {})
-    if configuration.get("retry"):
-        given["retry"] = msgspec.convert(configuration["retry"], RetryPolicy)
-    return Agent(**given)
-
-
-def _without_secrets(value: dict[str, Any]) -> dict[str, Any]:
-    """The settings for the provider without those that were never written; the environment has them."""
-    kept: dict[str, Any] = {}
-    for name, each in value.items():
-        if isinstance(each, dict):
-            kept[name] = _without_secrets(cast("dict[str, Any]", each))
-        elif each != REDACTED:
-            kept[name] = each
-    return kept
+        try:
+            return build(
+                read_again(cast("dict[str, Any]", script), f"the script in {one.folder.config_path.name}")
+            )
+        except Refusal as refusal:
+            raise CannotRebuild(f"its configuration cannot be used: {'; '.join(refusal.lines)}") from refusal
+    if isinstance(outer, str):
+        raise CannotRebuild(f"it is a part of swarm {outer!r}, which goes on as a whole: resume that")
+    names = ", ".join(member["name"] for member in members_of(one)[:6])
+    raise CannotRebuild(
+        f"it is a {told.get('pattern') or 'swarm'} that a program made (its members: {names or 'unknown'}), and its "
+        "files do not hold that: run the program again, with resume(), or name it here with --from module:attribute"
+    )
 
 
 def _import(named: str, module: str, attribute: str) -> object:

@@ -13,10 +13,11 @@ from overwinter import Runtime
 from overwinter.agents.asking import WAITS
 from overwinter.agents.budget import Budget
 from overwinter.agents.signals import run_to_end
-from overwinter.cli.finding import find_agent
+from overwinter.cli.finding import counted, find_agent
 from overwinter.cli.inspection import Inspected, inspect_workspace, open_workspace
 from overwinter.cli.invocation import invocation
 from overwinter.cli.listing import as_json
+from overwinter.cli.members import runs_of_swarms, swarm_of_run
 from overwinter.cli.notices import notices
 from overwinter.cli.rebuilding import CannotRebuild, Source, rebuild
 from overwinter.cli.refusal import FAILED, INTERRUPTED, Refusal
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from overwinter import Agent, RunResult
+    from overwinter import RunResult
+    from overwinter.agents.runs import Runs
     from overwinter.persistence import Workspace
 
 __all__ = ["PAUSED", "Limits", "resume_agent", "resume_all"]
@@ -102,12 +104,22 @@ def resume_agent(
     """
     made_by = Source(source) if source else None
     workspace = open_workspace(chosen)
-    one = find_agent(inspect_workspace(workspace, warn), name, session, str(workspace.root))
+    inspected = inspect_workspace(workspace, warn)
+    one = find_agent(inspected, name, session, str(workspace.root))
     _refuse_to_wait(one)
+    if one.is_swarm and limits.max_loops is not None:
+        raise Refusal(
+            f"--max-loops: {one.folder.name!r} is a swarm, and loops are its members'; they have limits of their own"
+        )
+    outer = swarm_of_run(one, runs_of_swarms(inspected))
+    if outer:
+        warn(
+            f"this run of {one.what} {one.folder.name!r} is a part of swarm {outer!r}, which goes on when it is resumed"
+        )
     try:
         agent = rebuild(one, made_by)
     except CannotRebuild as error:
-        raise Refusal(f"agent {one.folder.name!r} cannot be resumed from here: {error}") from error
+        raise Refusal(f"{one.what} {one.folder.name!r} cannot be resumed from here: {error}") from error
     (outcome,) = _work(workspace, [(one, agent)], limits)
     if as_data:
         console().file.write(as_json(_as_data(outcome)))
@@ -122,16 +134,19 @@ def resume_agent(
 def resume_all(chosen: str | None, *, source: str | None, limits: Limits, as_data: bool) -> int:
     """Finish, all at once, whatever was cut off in a workspace. Returns the exit code.
 
-    Left alone is what was paused at a limit, unless a higher one is given, and what waits for a person.
+    Left alone is what was paused at a limit, unless a higher one is given, and what waits for a person. What a member
+    does for a swarm goes on with the swarm.
 
     :raises Refusal: there is no workspace.
     """
     made_by = Source(source) if source else None
     workspace = open_workspace(chosen)
     outcomes: list[Outcome] = []
-    agents: list[tuple[Inspected, Agent[Any]]] = []
-    for one in inspect_workspace(workspace, warn):
-        if not _is_cut_off(one, limits):
+    agents: list[tuple[Inspected, Runs[Any, Any]]] = []
+    inspected = inspect_workspace(workspace, warn)
+    of_swarms = runs_of_swarms(inspected)
+    for one in inspected:
+        if not _is_cut_off(one, limits) or swarm_of_run(one, of_swarms) or _waits_within(one, inspected):
             continue
         try:
             agents.append((one, rebuild(one, made_by)))
@@ -163,24 +178,38 @@ def _is_cut_off(one: Inspected, limits: Limits) -> bool:
     return bool(body.accepted)
 
 
+def _waits_within(one: Inspected, inspected: Sequence[Inspected]) -> bool:
+    """Whether a member of a paused swarm waits for a person."""
+    run = one.state[1].run if one.is_swarm and one.state is not None else None
+    if run is None or one.status != "paused":
+        return False
+    return any(
+        other.state is not None
+        and other.state[1].pending
+        and other.state[1].run is not None
+        and other.state[1].run.run_id.startswith(f"{run.run_id}:")
+        for other in inspected
+    )
+
+
 def _refuse_to_wait(one: Inspected) -> None:
     """Say at once what would come to nothing."""
     if one.held_by is not None:
         raise Refusal(
-            f"agent {one.folder.name!r} is at work in process {one.held_by.pid} on {one.held_by.host}",
+            f"{one.what} {one.folder.name!r} is at work in process {one.held_by.pid} on {one.held_by.host}",
             code=FAILED,
         )
     if one.state is None:
-        raise Refusal(f"agent {one.folder.name!r} has no saved state that can be read", code=FAILED)
+        raise Refusal(f"{one.what} {one.folder.name!r} has no saved state that can be read", code=FAILED)
     body = one.state[1]
     if one.status in ("finished", "idle") and not body.accepted:
         raise Refusal(
-            f"agent {one.folder.name!r} has nothing to resume: its last run is {one.status}", code=FAILED
+            f"{one.what} {one.folder.name!r} has nothing to resume: its last run is {one.status}", code=FAILED
         )
 
 
 def _work(
-    workspace: Workspace, agents: Sequence[tuple[Inspected, Agent[Any]]], limits: Limits
+    workspace: Workspace, agents: Sequence[tuple[Inspected, Runs[Any, Any]]], limits: Limits
 ) -> list[Outcome]:
     """Let all of them go on at once, on one runtime; Ctrl-C saves and ends it."""
     outcomes = [Outcome(agent=one, status="interrupted") for one, _ in agents]
@@ -195,7 +224,7 @@ def _work(
 
 async def _resume(
     workspace: Workspace,
-    agents: Sequence[tuple[Inspected, Agent[Any]]],
+    agents: Sequence[tuple[Inspected, Runs[Any, Any]]],
     outcomes: Sequence[Outcome],
     limits: Limits,
 ) -> None:
@@ -206,15 +235,15 @@ async def _resume(
 
 
 async def _resume_one(
-    runtime: Runtime, agent: Agent[Any], outcome: Outcome, limits: Limits, limiter: anyio.CapacityLimiter
+    runtime: Runtime, agent: Runs[Any, Any], outcome: Outcome, limits: Limits, limiter: anyio.CapacityLimiter
 ) -> None:
-    budget = limits.budget(outcome.agent)
+    budget, loops = limits.budget(outcome.agent), None if outcome.agent.is_swarm else limits.max_loops
     async with limiter:
         try:
             await runtime.spawn(agent)
             # Its last run, and then the tasks that it had accepted.
             while True:
-                result = await agent.resume(max_loops=limits.max_loops, budget=budget)
+                result = await agent.resume(max_loops=loops, budget=budget)
                 _note(outcome, result)
                 if result.status != "finished":
                     break
@@ -250,7 +279,7 @@ def _code(outcomes: Sequence[Outcome]) -> int:
 def _tell(outcome: Outcome, chosen: str | None) -> None:
     name = visible(outcome.agent.folder.name, lines=False)
     if outcome.status != "paused":
-        complain(f"agent {name!r}: {outcome.told or outcome.status}")
+        complain(f"{outcome.agent.what} {name!r}: {outcome.told or outcome.status}")
         return
     to = console()
     say(to, Text.assemble((name, "bold"), "  ", styled_status("paused"), f"  {outcome.told}"))
@@ -274,10 +303,13 @@ def _print_all(to: Console, outcomes: Sequence[Outcome], workspace: Workspace) -
         )
         for outcome in outcomes
     ]
-    print_table(to, ("agent", "status", ">loops", ">tokens", ">cost", "told"), rows, gives_way="told")
+    print_table(to, ("name", "status", ">loops", ">tokens", ">cost", "told"), rows, gives_way="told")
     failed = [outcome for outcome in outcomes if outcome.status not in ("finished", "paused")]
     to.print()
-    say(to, Text(f"{len(outcomes) - len(failed)} of {plural(len(outcomes), 'agent')} resumed", "dim"))
+    say(
+        to,
+        Text(f"{len(outcomes) - len(failed)} of {counted([each.agent for each in outcomes])} resumed", "dim"),
+    )
     for told in dict.fromkeys(outcome.told for outcome in failed if outcome.told):
         complain(told)
 
@@ -286,6 +318,7 @@ def _as_data(outcome: Outcome) -> dict[str, Any]:
     folder = outcome.agent.folder
     return {
         "agent_name": folder.name,
+        "kind": outcome.agent.what,
         "session": folder.session,
         "status": outcome.status,
         "told": outcome.told,

@@ -12,6 +12,7 @@ from overwinter.agents.profile import Settings
 from overwinter.cli.finding import find_agent
 from overwinter.cli.inspection import inspect_workspace, open_workspace
 from overwinter.cli.listing import as_json, summarised
+from overwinter.cli.members import members_of
 from overwinter.cli.people import question_of
 from overwinter.cli.rendering import (
     ago,
@@ -40,7 +41,7 @@ __all__ = ["show_agent"]
 _LONGEST_MESSAGE = 700
 _LONGEST_VALUE = 200
 _TOLD_ELSEWHERE = frozenset(
-    {"agent_name", "session", "agent_id", "tools", "output_schema", "output_type", "retry"}
+    {"agent_name", "session", "agent_id", "tools", "output_schema", "output_type", "retry", "swarm"}
 )
 _ROLE_STYLES = {"user": "bold cyan", "assistant": "bold green", "tool": "bold magenta", "system": "bold"}
 
@@ -66,6 +67,7 @@ def show_agent(name: str, chosen: str | None, *, session: str | None, as_data: b
         say(to, "\nIts state has not been saved yet.")
         return
     body = one.state[1]
+    _print_members(to, one, body)
     _print_memory(to, body)
     _print_runs(to, body.runs)
     _print_conversation(to, body)
@@ -88,6 +90,7 @@ def _details(one: Inspected) -> dict[str, Any]:
         "pending": plain.get("pending", []),
         "conversation": plain.get("conversation", []),
         "tool_results": plain.get("tool_results", []),
+        "works": plain.get("works", []),
     }
 
 
@@ -97,7 +100,7 @@ def _print_heading(to: Console, one: Inspected) -> None:
     if folder.session:
         heading.append(f"  session {visible(folder.session, lines=False)}", "dim")
     to.print(heading)
-    rows: list[tuple[str, str]] = [("folder", str(folder.path)), ("agent id", folder.agent_id or "-")]
+    rows: list[tuple[str, str]] = [("folder", str(folder.path)), (f"{one.what} id", folder.agent_id or "-")]
     if metadata is not None:
         rows += [
             ("last save", f"{ago(metadata.timestamp, now)} ({metadata.timestamp})"),
@@ -133,6 +136,44 @@ def _print_configuration(to: Console, one: Inspected) -> None:
         pairs.append(("tools", ", ".join(tools)))
     _print_title(to, "Configuration")
     print_pairs(to, pairs)
+
+
+def _print_members(to: Console, one: Inspected, body: StateBody) -> None:
+    """What members did in the last run of a swarm, and who they are where nobody did anything yet."""
+    if not one.is_swarm:
+        return
+    pattern = visible(str(one.swarm.get("pattern") or "-"), lines=False)
+    _print_title(to, f"Members ({pattern})")
+    run_id = body.run.run_id if body.run is not None else ""
+    works = [work for work in body.works if work.run_id == run_id]
+    rows = [
+        (
+            visible(work.by or work.member, lines=False),
+            visible(work.key, lines=False),
+            styled_status("failed" if work.status == "skipped" else work.status),
+            number(work.usage.total_tokens),
+            money(work.usage.cost),
+            visible(" ".join((work.error or work.text).split())[:_LONGEST_VALUE], lines=False),
+        )
+        for work in works
+    ]
+    rows += [
+        (
+            visible(begun.member, lines=False),
+            visible(begun.key, lines=False),
+            styled_status("running" if one.held_by else "interrupted"),
+            "-",
+            "-",
+            "",
+        )
+        for begun in body.begun_work.values()
+        if begun.run_id == run_id
+    ]
+    if not rows:
+        say(to, f"  {visible(', '.join(member['name'] for member in members_of(one)), lines=False)}")
+        return
+    headings = ("member", "work", "status", ">tokens", ">cost", "told")
+    print_table(to, headings, rows, gives_way="told", indent=2)
 
 
 def _print_memory(to: Console, body: StateBody) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["print_indented", "print_pairs", "print_table"]
+__all__ = ["print_indented", "print_pairs", "print_table", "table_lines"]
 
 _GAP = 2
 _NARROWEST = 8
@@ -31,21 +31,52 @@ def print_table(
 
     :param gives_way: the heading of the column that is cut where the console is too narrow; no other is.
     """
+    for line in table_lines(headings, rows, to.width, gives_way=gives_way, indent=indent):
+        to.print(line, soft_wrap=True)
+
+
+def table_lines(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    width: int,
+    *,
+    gives_way: str,
+    indent: int = 0,
+    dispensable: Sequence[str] = (),
+    wanted: int = 0,
+) -> list[Text]:
+    """The lines of a table, see :func:`print_table`.
+
+    :param dispensable: headings of columns that are left out, the first first, while *gives_way* has no *wanted* room.
+    """
+    kept = list(range(len(headings)))
     names = [heading.removeprefix(">") for heading in headings]
     cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     widths = [max(len(name), *(row[at].cell_len for row in cells), 0) for at, name in enumerate(names)]
     flexible = names.index(gives_way)
-    taken = indent + sum(widths) - widths[flexible] + _GAP * (len(names) - 1)
-    widths[flexible] = max(_NARROWEST, min(widths[flexible], to.width - taken))
+    full = widths[flexible]
+
+    def room() -> int:
+        taken = sum(widths[at] for at in kept if at != flexible)
+        return width - indent - taken - _GAP * (len(kept) - 1)
+
+    for name in dispensable:
+        if room() >= min(wanted, full):
+            break
+        kept.remove(names.index(name))
+    widths[flexible] = max(_NARROWEST, min(full, room()))
+    lines: list[Text] = []
     for row in ([Text(name, "bold") for name in names], *cells):
         line = Text(" " * indent)
-        for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            line.append(" " * (_GAP if at else 0))
-            cell.truncate(width, overflow="ellipsis")
-            space = " " * (width - cell.cell_len)
+        for place, at in enumerate(kept):
+            cell = row[at]
+            line.append(" " * (_GAP if place else 0))
+            cell.truncate(widths[at], overflow="ellipsis")
+            space = " " * (widths[at] - cell.cell_len)
             line.append_text(Text(space) + cell if headings[at].startswith(">") else cell + Text(space))
         line.rstrip()
-        to.print(line, soft_wrap=True)
+        lines.append(line)
+    return lines
 
 
 def print_pairs(to: Console, pairs: Iterable[tuple[str, str]], *, indent: int = 2) -> None:

@@ -1,4 +1,4 @@
-"""The commands that let agents work: ``demo``, ``resume``, ``fork``."""
+"""The commands that let agents and swarms work: ``demo``, ``run``, ``resume``, ``fork``."""
 
 # ruff: noqa: TC001  (typer looks at the annotations when the command is called)
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = ["add_to"]
 def add_to(app: Typer) -> None:
     """Make these commands of *app*."""
     app.command("demo")(_demo)
+    app.command("run")(_run)
     app.command("resume")(_resume)
     app.command("fork")(_fork)
 
@@ -70,11 +71,61 @@ def _demo(
     raise typer.Exit(code)
 
 
+def _run(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The description of a swarm, in TOML.")],
+    task: Annotated[
+        str | None,
+        typer.Option("--task", "-t", metavar="TEXT", help="What is to be done.", show_default=False),
+    ] = None,
+    task_file: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="The file that says so; - for standard input.", show_default=False),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was cut off.")] = False,
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="A name of your own for the run: what has finished under it is not done again.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="One model for all agents, such as offline, to try it out.",
+            show_default=False,
+        ),
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a swarm do a task that is described in a file: its agents, its pattern, what becomes of failures.
+
+    How it is getting on is told on standard error, and the result on standard output. Cut off, by Ctrl-C, kill -9 or a
+    failing model, it is finished by the same command with the same task, or with --resume: at its last step, and
+    nothing recorded twice. What a file may say stands in docs/swarm-files.md; no code of it is ever run.
+
+    Exit code: 0 when the run finished, 3 when it is paused (at a limit, or for a person), 1 when it failed, 2 for wrong
+    usage or a wrong file, 130 after Ctrl-C.
+    """
+    from overwinter.cli.running import Wanted, run_script
+
+    with told_plainly():
+        wanted = Wanted(
+            task=task, task_file=task_file, run_id=run_id, resume=resume, model=model, as_data=as_json
+        )
+        code = run_script(file, wanted, workspace)
+    raise typer.Exit(code)
+
+
 def _resume(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="The agent; or give --all.", show_default=False)
+        str | None,
+        typer.Argument(metavar="NAME", help="The agent or swarm; or give --all.", show_default=False),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every agent that was cut off, at once.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Everybody who was cut off, at once.")] = False,
     source: FromOption = None,
     max_loops: MaxLoopsOption = None,
     budget_cost: Annotated[
@@ -93,8 +144,8 @@ def _resume(
 ) -> None:
     """Finish a run that was cut off, paused at a limit, or failed: at its last step, and nothing recorded twice.
 
-    An agent without tools of its own is made from its config.json; its keys come from the environment. One with tools
-    needs its program: name it with --from. Nothing that a state file says is ever imported.
+    An agent without tools of its own, or a swarm that a file described, is made from its config.json; keys come from
+    the environment. Any other needs its program: name it with --from. Nothing that a state file says is ever imported.
 
     With --all everything goes on that was interrupted, has failed, or whose person has answered; what was paused at a
     limit does when a higher one is given.

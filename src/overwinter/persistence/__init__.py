@@ -23,6 +23,7 @@ from overwinter.persistence.document import (
 from overwinter.persistence.files import FILES, FileOperations, probe_files
 from overwinter.persistence.fragments import Fragments
 from overwinter.persistence.health import StorageEvent
+from overwinter.persistence.identity import Identity, list_folders, open_identity
 from overwinter.persistence.journal import (
     JournalEnd,
     JournalGap,
@@ -62,15 +63,7 @@ from overwinter.persistence.secrets import REDACTED, Secret, credential_values, 
 from overwinter.persistence.snapshot import Snapshot
 from overwinter.persistence.statistics import PersistenceStatistics
 from overwinter.persistence.storage import Storage
-from overwinter.persistence.workspace import (
-    AgentFolder,
-    Identity,
-    Workspace,
-    create_folder,
-    list_folders,
-    open_identity,
-    sweep_temporaries,
-)
+from overwinter.persistence.workspace import AgentFolder, Workspace, create_folder, sweep_temporaries
 
 __all__ = [
     "FILES",

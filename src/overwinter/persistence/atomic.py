@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from overwinter.persistence.files import FileOperations
 
-__all__ = ["is_temporary", "replace_file", "set_aside", "write_all", "write_once"]
+__all__ = ["is_temporary", "not_durable", "replace_file", "set_aside", "write_all", "write_once"]
 
 _CHUNK = 1 << 20
 _PREFIX = ".overwinter-"
@@ -50,11 +50,13 @@ def replace_file(
     *,
     files: FileOperations = FILES,
     keep_previous: Path | None = None,
+    sync: bool = True,
 ) -> None:
     """Make the joined *pieces* the content of the file at *path*, durably, and at one instant.
 
     With *keep_previous* the file that stood at *path* is to be found there afterwards. A crash leaves at most
-    a temporary file behind, which :func:`overwinter.persistence.sweep_temporaries` removes. Blocking.
+    a temporary file behind, which :func:`overwinter.persistence.sweep_temporaries` removes. Without *sync* it is
+    durable once the caller has synced the folder. Blocking.
 
     :raises SaveFailed: the file at *path* is what it was. The cause is chained, and nothing is left behind.
     :raises SaveNotDurable: the new file is in place, but its folder could not be synced.
@@ -71,7 +73,19 @@ def replace_file(
             raise
     except OSError as error:
         raise SaveFailed(_explain(path, error), path) from error
-    _sync(path, files)
+    if sync:
+        _sync(path, files)
+
+
+def not_durable(path: Path, error: OSError) -> SaveNotDurable:
+    """What it is to be called that the file at *path* was replaced and *error* came when its folder was synced."""
+    failed = SaveNotDurable(
+        f"{path} is written, but its folder could not be synced: {_reason(error)}. "
+        "A power cut may undo this save; check the disk and save again.",
+        path,
+    )
+    failed.__cause__ = error
+    return failed
 
 
 def write_once(path: Path, pieces: Sequence[bytes], *, files: FileOperations = FILES) -> bool:
@@ -203,11 +217,7 @@ def _sync(path: Path, files: FileOperations) -> None:
     try:
         files.sync_folder(path.parent)
     except OSError as error:
-        raise SaveNotDurable(
-            f"{path} is written, but its folder could not be synced: {_reason(error)}. "
-            "A power cut may undo this save; check the disk and save again.",
-            path,
-        ) from error
+        raise not_durable(path, error) from error
 
 
 def _explain(path: Path, error: OSError) -> str:

@@ -69,7 +69,8 @@ class Autosaver:
         self._failures = 0
         self._error: Exception | None = None
         self._settling: list[tuple[int, asyncio.Future[None]]] = []
-        self._hurry = asyncio.Event()
+        self._hurried = False
+        self._pausing: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -107,7 +108,7 @@ class Autosaver:
             self._tried = self._saved
         settled = asyncio.get_running_loop().create_future()
         self._settling.append((self._marked, settled))
-        self._hurry.set()
+        self._hurry()
         self._start()
         await settled
 
@@ -120,6 +121,9 @@ class Autosaver:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+        # Nobody is asked or told any more, and who was may be gone with its last user.
+        self._produce = _no_document
+        self._prepare = self._on_saved = self._on_error = None
 
     def _start(self) -> None:
         if self._task is None:
@@ -142,13 +146,20 @@ class Autosaver:
     async def _pause(self) -> None:
         """Wait for the time of the next attempt, or for somebody in a hurry."""
         seconds = max(self._begun + self._min_interval, self._retry_at) - self._clock.monotonic()
-        if seconds > 0:
-            timer = self._clock.call_later(seconds, self._hurry.set)
+        if seconds > 0 and not self._hurried:
+            self._pausing = asyncio.get_running_loop().create_future()
+            timer = self._clock.call_later(seconds, self._hurry)
             try:
-                await self._hurry.wait()
+                await self._pausing
             finally:
+                self._pausing = None
                 timer.cancel()
-        self._hurry.clear()
+        self._hurried = False
+
+    def _hurry(self) -> None:
+        self._hurried = True
+        if self._pausing is not None and not self._pausing.done():
+            self._pausing.set_result(None)
 
     async def _attempt(self) -> None:
         mark = self._marked
@@ -191,7 +202,7 @@ class Autosaver:
             else:
                 settled.set_exception(error)
         if not self._settling:
-            self._hurry.clear()
+            self._hurried = False
 
 
 def _tell(listener: Callable[[T], object] | None, news: T) -> None:
@@ -200,6 +211,10 @@ def _tell(listener: Callable[[T], object] | None, news: T) -> None:
             listener(news)
         except Exception:
             logger.exception("A listener of an autosaver failed on %r", news)
+
+
+def _no_document() -> ReplaceDocument:
+    raise AssertionError("a closed autosaver makes no documents")
 
 
 def _closed() -> RuntimeClosed:

@@ -7,9 +7,10 @@ from traceback import clear_frames
 from typing import TYPE_CHECKING, TypeAlias
 
 from overwinter.errors import SaveFailed
-from overwinter.persistence.atomic import replace_file
+from overwinter.persistence.atomic import not_durable, replace_file
 from overwinter.persistence.document import assemble
 from overwinter.persistence.messages import ReplaceDocument, Saved
+from overwinter.persistence.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ Outcome: TypeAlias = Saved | Exception
 
 
 class BatchWriter:
-    """Writes batches, one at a time, in the thread of ``executor``."""
+    """Writes batches, one at a time, in the thread of ``executor``, to which those of many folders add some."""
 
     def __init__(self, files: FileOperations, executor: Executor) -> None:
         # Its import brings in tempfile, shutil and the compressors; whoever saves nothing does without.
@@ -47,10 +48,28 @@ class BatchWriter:
         self._given_up = True
 
     def _write_now(self, documents: Sequence[ReplaceDocument]) -> list[Outcome]:
-        outcomes = [self._write_one(document) for document in documents]
+        folders: dict[Path, list[ReplaceDocument]] = {}
+        for document in documents:
+            folders.setdefault(Path(document.path).parent, []).append(document)
+        written = dict(zip(folders, map(iter, together(self._write_folder, [*folders.items()])), strict=True))
+        outcomes = [next(written[Path(document.path).parent]) for document in documents]
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 _let_go(outcome)
+        return outcomes
+
+    def _write_folder(self, work: tuple[Path, Sequence[ReplaceDocument]]) -> list[Outcome]:
+        """Write those of one folder, in their order, and then bring all of their names to disk at once."""
+        folder, documents = work
+        outcomes = [self._write_one(document) for document in documents]
+        if any(isinstance(outcome, Saved) for outcome in outcomes):
+            try:
+                self._files.sync_folder(folder)
+            except OSError as error:
+                return [
+                    not_durable(Path(outcome.path), error) if isinstance(outcome, Saved) else outcome
+                    for outcome in outcomes
+                ]
         return outcomes
 
     def _write_one(self, document: ReplaceDocument) -> Outcome:
@@ -64,6 +83,7 @@ class BatchWriter:
                 pieces,
                 files=self._files,
                 keep_previous=previous_of(path) if document.keep_previous else None,
+                sync=False,
             )
         except Exception as error:  # noqa: BLE001  (it is the outcome of this document, and of no other)
             return error

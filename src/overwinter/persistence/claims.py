@@ -7,19 +7,20 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from overwinter.errors import ActorStopped, AgentInUse, PersistenceError, RuntimeClosed
+from overwinter.errors import ActorStopped, AgentInUse, OverwinterError, PersistenceError, RuntimeClosed
 from overwinter.persistence import lease
 from overwinter.persistence.hops import Hops
+from overwinter.persistence.identity import create_identities, open_identity
 from overwinter.persistence.lock import locked
 from overwinter.persistence.messages import Flush
 from overwinter.persistence.replay import replay_runtime
 from overwinter.persistence.runtime_lock import workspace_errors
 from overwinter.persistence.waiting import within
-from overwinter.persistence.workspace import open_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from overwinter.persistence.actor import PersistenceActor
     from overwinter.persistence.files import FileOperations
@@ -38,6 +39,9 @@ T = TypeVar("T")
 logger = logging.getLogger("overwinter.persistence")
 
 _PAUSE = 0.05
+_MANY = 4  # claims at once, from which on it is worth looking which of their folders are new
+_TOGETHER = 128  # of them, so that others have their turn between
+_LONGEST_HOLD = 0.1  # seconds for which other processes are kept from claiming what they want
 
 
 class Claims:
@@ -60,7 +64,11 @@ class Claims:
         self._actor = actor
         self._ref = ref
         self._records = records
-        self._hops: Hops[tuple[Claim, Any]] = Hops(threads.opener, on_orphan=self._unclaim)
+        self._hops: Hops[tuple[Claim, Any]] = Hops(
+            threads.opener, on_orphan=self._unclaim, ahead=self._make_new
+        )
+        self._goodbyes: Hops[None] = Hops(threads.opener, on_orphan=lambda _: None)
+        self._on_disk: dict[Path, str] = {}  # the incarnations that were made ahead of their claims
         self._releasing: set[asyncio.Task[None]] = set()
 
     async def claim(
@@ -105,9 +113,26 @@ class Claims:
     ) -> tuple[Claim, T]:
         now = self._clock.now()
         claimed: tuple[Claim, T] = await self._hops.call(
-            lambda: self._claim_and_read(folder, now, known_sequence, last, read)
+            lambda: self._claim_and_read(folder, now, known_sequence, last, read), folder
         )
         return claimed
+
+    def _make_new(self, folders: Sequence[AgentFolder]) -> int:
+        """Make what is missing of these folders, several at once, before they are claimed one after the other."""
+        self._on_disk = {}
+        if len(folders) < _MANY:
+            return len(folders)
+        try:
+            with workspace_errors(self._lock.workspace.root), locked(self._lock.workspace.mutex_path):
+                self._lock.check_process()
+                made = create_identities(
+                    folders[:_TOGETHER], now=self._clock.now(), files=self._files, seconds=_LONGEST_HOLD
+                )
+        except OverwinterError:
+            # Each claim meets with that as well, and says it.
+            return len(folders)
+        self._on_disk = dict(zip((folder.path for folder in folders), made, strict=False))
+        return len(made)
 
     def _claim_and_read(
         self,
@@ -129,7 +154,8 @@ class Claims:
     ) -> Claim:
         # The identity too: a claim beside it would sweep its temporary file.
         with workspace_errors(folder.path), locked(self._lock.workspace.mutex_path):
-            folder, identity = open_identity(folder, now=now, files=self._files)
+            on_disk = self._on_disk.pop(folder.path, "")
+            folder, identity = open_identity(folder, now=now, files=self._files, on_disk=on_disk)
             return lease.claim_locked(
                 folder,
                 self._lock,
@@ -159,7 +185,7 @@ class Claims:
         with suppress(RuntimeClosed):
             # The next owner reads the journal, and not this runtime's log.
             await self._records.let_go(held)
-            await self._threads.call(self._release_now, held, sequence)
+            await self._goodbyes.call(lambda: self._release_now(held, sequence))
 
     def _release_now(self, held: Claim, sequence: int | None) -> None:
         try:

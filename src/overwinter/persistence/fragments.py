@@ -22,13 +22,13 @@ class Fragments:
     megabytes is handed to the writer as a few hundred pieces and never joined on the event loop.
     """
 
-    __slots__ = ("_blocks", "_count", "_tail", "_tail_size", "name")
+    __slots__ = ("_blocks", "_count", "_tail", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._blocks: list[bytes] = []
-        self._tail: list[bytes] = []
-        self._tail_size = 0
+        # Neither is anything to the garbage collection, while they are short.
+        self._blocks: tuple[bytes, ...] = ()
+        self._tail = bytearray()
         self._count = 0
 
     def update(self, elements: Sequence[Any], *, checked: bool = False, most: int | None = None) -> int:
@@ -56,18 +56,16 @@ class Fragments:
         head = b'  "' + self.name.encode() + b'": ['
         if not self._count:
             return [head + end]
-        return [head, *self._blocks, *self._tail, b"\n  " + end]
+        return [head, *self._blocks, bytes(self._tail), b"\n  " + end]
 
     def __len__(self) -> int:
         """How many elements are held."""
         return self._count
 
     def _append(self, text: bytes) -> None:
-        piece = (b",\n    " if self._count else b"\n    ") + text
+        self._tail += b",\n    " if self._count else b"\n    "
+        self._tail += text
         self._count += 1
-        self._tail.append(piece)
-        self._tail_size += len(piece)
-        if self._tail_size >= _BLOCK:
-            self._blocks.append(b"".join(self._tail))
+        if len(self._tail) >= _BLOCK:
+            self._blocks = (*self._blocks, bytes(self._tail))
             self._tail.clear()
-            self._tail_size = 0

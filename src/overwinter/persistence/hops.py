@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from overwinter.errors import RuntimeClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from overwinter.persistence.threads import DiskThread
 
@@ -28,18 +28,27 @@ class Hops(Generic[T]):
     system call; a thousand claims, told one by one, took three times as long.
 
     :param on_orphan: called in the thread with the result of a call whose caller has gone.
+    :param ahead: called in the thread with what the calls of a hop are about, before the first of them. It returns how
+        many of them, the first ones, have their turn in this hop; the others wait for the next.
     """
 
-    def __init__(self, thread: DiskThread, *, on_orphan: Callable[[T], object]) -> None:
+    def __init__(
+        self,
+        thread: DiskThread,
+        *,
+        on_orphan: Callable[[T], object],
+        ahead: Callable[[Sequence[Any]], int] = len,
+    ) -> None:
         self._thread = thread
         self._on_orphan = on_orphan
+        self._ahead = ahead
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Call[T]] = []
         self._out = False
 
-    async def call(self, function: Callable[[], T]) -> T:
+    async def call(self, function: Callable[[], T], about: object = None) -> T:
         """Run ``function`` in the thread. Cancelled, it is withdrawn, or its result is an orphan."""
-        call = _Call(function, self._loop.create_future())
+        call = _Call(function, about, self._loop.create_future())
         self._waiting.append(call)
         if not self._out:
             self._begin()
@@ -69,8 +78,15 @@ class Hops(Generic[T]):
             self._loop.call_soon_threadsafe(self._done, batch)
 
     def _work(self, batch: list[_Call[T]]) -> None:
+        wanted = [call for call in batch if not call.withdrawn]
+        try:
+            wanted = wanted[: self._ahead([call.about for call in wanted])]
+        except BaseException as error:  # noqa: BLE001  (it belongs to all of them)
+            for call in wanted:
+                call.error, call.done = error, True
+            return
         until = time.monotonic() + _LONGEST
-        for call in batch:
+        for call in wanted:
             if call.withdrawn:
                 continue
             try:
@@ -108,10 +124,11 @@ class Hops(Generic[T]):
 
 
 class _Call(Generic[T]):
-    __slots__ = ("done", "error", "function", "future", "orphaned", "result", "withdrawn")
+    __slots__ = ("about", "done", "error", "function", "future", "orphaned", "result", "withdrawn")
 
-    def __init__(self, function: Callable[[], T], future: asyncio.Future[T]) -> None:
+    def __init__(self, function: Callable[[], T], about: object, future: asyncio.Future[T]) -> None:
         self.function = function
+        self.about = about
         self.future = future
         self.withdrawn = self.done = self.orphaned = False
         self.error: BaseException | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from overwinter.errors import RuntimeClosed, SaveFailed
 from overwinter.persistence.journal_file import JournalFile
+from overwinter.persistence.together import together
 from overwinter.runtime import Backoff
 
 if TYPE_CHECKING:
@@ -126,6 +127,11 @@ class Mover:
             self._urge(journal, sync=sync)
         return future
 
+    def forget(self, journal: OpenJournal) -> None:
+        """It was closed, and all there was is in its file for good: no segment of the log is kept for it any more."""
+        for touched in self._segments.values():
+            touched.pop(journal, None)
+
     def tried(self) -> asyncio.Future[None]:
         """Done when each journal was synced, or its disk has refused that just now."""
         future = self._loop.create_future()
@@ -242,7 +248,7 @@ class Mover:
         """In the thread: for each of the jobs whether its lines have moved, and what went wrong."""
         with suppress(OSError):
             self._log_file.remove(gone)
-        return [self._move_now(job) for job in jobs]
+        return together(self._move_now, jobs)
 
     def _move_now(self, job: _Job) -> tuple[bool, Exception | None]:
         journal = job.journal

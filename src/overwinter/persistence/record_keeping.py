@@ -75,6 +75,7 @@ class RecordKeeping:
             journal.closed = True
             self.log.sync_soon()
             await self.mover.settled(journal, sync=True)
+            self.mover.forget(journal)
 
     def journal_of(self, claim: Claim) -> OpenJournal:
         """The journal of a claim that is held."""

@@ -7,9 +7,7 @@ is passed over. So this may be cut off anywhere and begun again, by anybody. Eve
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from overwinter.errors import PersistenceError, WorkspaceError
 from overwinter.persistence.atomic import set_aside
 from overwinter.persistence.files import FILES
+from overwinter.persistence.identity import read_identity
 from overwinter.persistence.journal import JournalEnd, mend, read_journal
 from overwinter.persistence.journal_file import JournalFile
 from overwinter.persistence.lease import read_lease
@@ -24,7 +23,8 @@ from overwinter.persistence.lines import read_line, read_log_line
 from overwinter.persistence.lock import locked
 from overwinter.persistence.runtime_lock import is_alive, is_runtime_id, remove_runtime, workspace_errors
 from overwinter.persistence.segments import SEGMENT_BYTES, segment_numbers, segment_path
-from overwinter.persistence.workspace import AgentFolder, read_identity
+from overwinter.persistence.together import together
+from overwinter.persistence.workspace import AgentFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,15 +34,14 @@ if TYPE_CHECKING:
     from overwinter.persistence.lines import LogLine
     from overwinter.persistence.workspace import Workspace
 
-    _Job: TypeAlias = tuple[Path, Callable[[], tuple[list[str], bool]]]
+    #: A folder, its incarnation, and what the log has for it.
+    _Job: TypeAlias = tuple[Path, str, Mapping[int, LogLine]]
 
 __all__ = ["replay_dead_runtimes", "replay_runtime"]
 
 logger = logging.getLogger("overwinter.persistence")
 
 _HEAD_BYTES = 1 << 16
-_MANY = 32  # folders, from which on threads are worth their while
-_AT_ONCE = 4
 
 
 def replay_dead_runtimes(
@@ -101,21 +100,28 @@ def replay_runtime(
     aside, stays = log.damaged, False
     alive = _Alive(workspace)
     jobs: list[_Job] = []
+
+    def bring_in(job: _Job) -> tuple[list[str], bool] | PersistenceError | OSError:
+        path, incarnation, lines = job
+        try:
+            return _bring_in(path, incarnation, lines, files, alive)
+        except (PersistenceError, OSError) as error:
+            return error
+
     for (name, incarnation), lines in log.lines.items():
         path = _inside(workspace, name)
         if path is None:
             logger.warning("%s speaks of the folder %r, which is none of this workspace.", folder, name)
             continue
-        jobs.append((path, partial(_bring_in, path, incarnation, lines, files, alive)))
-    for path, outcome in _together(jobs):
-        try:
-            found, complete = outcome()
-        except (PersistenceError, OSError) as error:
+        jobs.append((path, incarnation, lines))
+    for (path, _, _), outcome in zip(jobs, together(bring_in, jobs), strict=True):
+        if isinstance(outcome, Exception):
             if path == wanted:
-                raise
+                raise outcome
             stays = True
-            logger.warning("Records for %s stay in %s for now: %s", path, folder, error)
+            logger.warning("Records for %s stay in %s for now: %s", path, folder, outcome)
             continue
+        found, complete = outcome
         remarks += found
         aside = aside or not complete
     for remark in remarks:
@@ -170,15 +176,6 @@ def _inside(workspace: Workspace, name: str) -> Path | None:
     if not plain or parts[0].startswith(".") or any(bad in name for bad in ("\\", ":", "\0")):
         return None
     return workspace.root / parts[0] / parts[1]
-
-
-def _together(jobs: Sequence[_Job]) -> Sequence[_Job]:
-    """Each folder, and what gives its outcome. Many wait for the disk several at once, which syncs them together."""
-    if len(jobs) < _MANY:
-        return jobs
-    with ThreadPoolExecutor(_AT_ONCE, "overwinter-replay") as threads:
-        outcomes = [(path, threads.submit(job)) for path, job in jobs]
-    return [(path, outcome.result) for path, outcome in outcomes]
 
 
 class _Alive:

@@ -1,4 +1,4 @@
-"""Where everything stands on disk: the workspace, its folders, and the identity that each folder carries."""
+"""Where everything stands on disk: the workspace and its folders."""
 
 from __future__ import annotations
 
@@ -10,45 +10,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from overwinter.errors import CorruptState, SaveError, SchemaTooNew, WorkspaceError
-from overwinter.persistence.atomic import is_temporary, write_once
-from overwinter.persistence.codec import encode, pretty
+from overwinter.errors import WorkspaceError
+from overwinter.persistence.atomic import is_temporary
 from overwinter.persistence.files import FILES
-from overwinter.persistence.names import folder_name, slug, storable_name
+from overwinter.persistence.names import folder_name, slug
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from overwinter.persistence.files import FileOperations
 
 __all__ = [
     "AgentFolder",
-    "Identity",
     "Workspace",
     "create_folder",
-    "list_folders",
-    "open_identity",
-    "read_identity",
+    "names_in",
     "sweep_temporaries",
 ]
 
-_IDENTITY_VERSION = 1
 _logger = logging.getLogger("overwinter.persistence")
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Whose folder it is; written once, when the folder is first opened.
-
-    ``incarnation`` is random: a folder that was deleted and made anew is another one. ``created`` is ISO 8601
-    in UTC. ``agent_name`` and ``session`` are for people, ``agent_id`` is what is compared.
-    """
-
-    schema_version: int
-    agent_id: str
-    agent_name: str
-    session: str
-    incarnation: str
-    created: str
 
 
 class AgentFolder(msgspec.Struct, frozen=True):
@@ -164,50 +142,13 @@ def create_folder(path: Path, *, files: FileOperations = FILES) -> None:
         ) from error
 
 
-def open_identity(
-    folder: AgentFolder, *, now: datetime, files: FileOperations = FILES
-) -> tuple[AgentFolder, Identity]:
-    """The folder that is really this agent's, created if need be, and its identity. Blocking.
-
-    It is *folder*, but where that carries another agent's id (the first twelve digits of both are the same)
-    it is the one whose name holds all digits. The first to open a folder writes the identity, durably; of
-    several at once, one.
-
-    :raises WorkspaceError: the folder or the identity cannot be created or read.
-    :raises CorruptState: the identity is damaged.
-    :raises SchemaTooNew: it was written by a later overwinter.
-    """
-    short, full = _spellings(folder)
-    identity = _find_identity(full, files)
-    if identity is None:
-        identity = _find_identity(short, files) or _create_identity(short, now, files)
-        if identity.agent_id == storable_name(folder.agent_id):
-            return short, identity
-        identity = _create_identity(full, now, files)
-    if identity.agent_id != storable_name(folder.agent_id):
-        raise WorkspaceError(
-            f"{full.path} belongs to agent {identity.agent_id}, by {full.identity_path.name} in it."
-        )
-    return full, identity
-
-
-def read_identity(folder: Path, *, files: FileOperations = FILES) -> Identity | None:
-    """Whose folder it is; None when it is nobody's, or is not there. Blocking.
-
-    :raises WorkspaceError: the identity cannot be read.
-    :raises CorruptState: it is damaged.
-    :raises SchemaTooNew: it was written by a later overwinter.
-    """
-    return _read_identity(AgentFolder(folder, "", ""), files)
-
-
 def sweep_temporaries(folder: Path, *, files: FileOperations = FILES) -> int:
     """Remove the temporary files that a writer which died left in the folder; returns how many. Blocking.
 
     Only for the holder of the folder's lease: nobody else writes there. One that cannot be removed stays.
     """
     swept = 0
-    for name in filter(is_temporary, _names(folder, files)):
+    for name in filter(is_temporary, names_in(folder, files)):
         entry = folder / name
         try:
             files.unlink(entry)
@@ -218,26 +159,17 @@ def sweep_temporaries(folder: Path, *, files: FileOperations = FILES) -> int:
     return swept
 
 
-def list_folders(
-    workspace: Workspace, kind: str = "agents", *, files: FileOperations = FILES
-) -> list[AgentFolder]:
-    """The folders of the workspace that carry an identity, by name. Blocking.
+def names_in(folder: Path, files: FileOperations) -> list[str]:
+    """The names in the folder, sorted; none where there is no folder. Blocking.
 
-    One whose identity cannot be read is left out, with a warning in the log.
+    :raises WorkspaceError: it cannot be read.
     """
-    found: list[AgentFolder] = []
-    parent = workspace.root / kind
-    for name in _names(parent, files):
-        path = parent / name
-        folder = AgentFolder(path, "", "")
-        try:
-            identity = _read_identity(folder, files)
-        except (WorkspaceError, CorruptState, SchemaTooNew) as error:
-            _logger.warning("left out of the list: %s", error)
-            continue
-        if identity is not None:
-            found.append(AgentFolder(path, identity.agent_name, identity.agent_id, identity.session))
-    return found
+    try:
+        return sorted(files.list(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise WorkspaceError(f"the folder {folder} cannot be read: {error.strerror}.") from error
 
 
 def _make(path: Path, made: list[Path], files: FileOperations) -> None:
@@ -258,77 +190,3 @@ def _make(path: Path, made: list[Path], files: FileOperations) -> None:
         else:
             made.append(at)
         wanted.pop()
-
-
-def _names(folder: Path, files: FileOperations) -> list[str]:
-    try:
-        return sorted(files.list(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise WorkspaceError(f"the folder {folder} cannot be read: {error.strerror}.") from error
-
-
-def _spellings(folder: AgentFolder) -> tuple[AgentFolder, AgentFolder]:
-    name, agent_id = folder.name, folder.agent_id
-    parent = folder.path.parent
-    return (
-        AgentFolder(parent / folder_name(name, agent_id), name, agent_id, folder.session),
-        AgentFolder(parent / folder_name(name, agent_id, full=True), name, agent_id, folder.session),
-    )
-
-
-def _find_identity(folder: AgentFolder, files: FileOperations) -> Identity | None:
-    """As ``_read_identity``, and what is found is there for good."""
-    identity = _read_identity(folder, files)
-    if identity is not None and not files.exists(folder.lease_path):
-        # Whoever wrote it may have died before its name was on the disk, and nobody has been here since.
-        try:
-            files.sync_folder(folder.path)
-        except OSError as error:
-            raise WorkspaceError(f"{folder.path} cannot be synced: {error.strerror or error}.") from error
-    return identity
-
-
-def _read_identity(folder: AgentFolder, files: FileOperations) -> Identity | None:
-    path = folder.identity_path
-    try:
-        data = files.read_bytes(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise WorkspaceError(f"{path} cannot be read: {error.strerror}.") from error
-    try:
-        version = msgspec.json.decode(data, type=_Versioned).schema_version
-        if version > _IDENTITY_VERSION:
-            raise SchemaTooNew(path, version, _IDENTITY_VERSION)
-        return msgspec.json.decode(data, type=Identity)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise CorruptState(
-            f"{path} is damaged: {error}. Delete it to have it written anew; the agent's other files stay."
-        ) from error
-
-
-def _create_identity(folder: AgentFolder, now: datetime, files: FileOperations) -> Identity:
-    create_folder(folder.path, files=files)
-    identity = Identity(
-        schema_version=_IDENTITY_VERSION,
-        agent_id=storable_name(folder.agent_id),
-        agent_name=storable_name(folder.name),
-        session=storable_name(folder.session),
-        incarnation=os.urandom(16).hex(),
-        created=now.isoformat(),
-    )
-    try:
-        if write_once(folder.identity_path, [pretty(encode(identity)), b"\n"], files=files):
-            return identity
-    except SaveError as error:
-        raise WorkspaceError(f"{folder.path} cannot be opened: {error}") from error
-    written = _read_identity(folder, files)
-    if written is None:
-        raise WorkspaceError(f"{folder.path} vanished while it was being opened; open it again.")
-    return written
-
-
-class _Versioned(msgspec.Struct):
-    schema_version: int

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import ActorError, ActorStopped
+from overwinter.runtime.actor import Actor
 from overwinter.runtime.context import ActorContext
 from overwinter.runtime.ending import abandon, interrupted, shut_down
 from overwinter.runtime.envelope import Envelope
@@ -26,7 +27,6 @@ from overwinter.runtime.stopping import Step, Stopping
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from overwinter.runtime.actor import Actor
     from overwinter.runtime.address import Address
     from overwinter.runtime.exchange import Exchange
     from overwinter.runtime.jobs import Job
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["Cell"]
 
 _logger = logging.getLogger("overwinter.runtime")
+
+#: What a cell has that has stopped.
+_NOBODY: Actor[Any] = Actor()
+_NO_CONTEXT = Context()
 
 
 class Cell:
@@ -323,6 +327,14 @@ class Cell:
             self.task.cancel()
             stopping.arm(self.lose_patience)
 
+    def forget(self) -> None:
+        """Let go of the actor, so that it is gone with its last user and does not wait for the garbage collection."""
+        self.actor = _NOBODY
+        self.envelope = None
+        self._context = _NO_CONTEXT
+        if self.crew is not None and not len(self.crew):
+            self.crew = None
+
     def finished(self) -> None:
         """Tell those who wait for its start or its end."""
         if self._started is not None and not self._started.done():
@@ -336,6 +348,8 @@ class Cell:
     def _left(self, task: asyncio.Task[None]) -> None:
         # Most tasks end because there was nothing left to do. One that was cancelled before its first step,
         # though, never ran at all, and what it was to do would be left undone for ever.
+        if self.state is State.STOPPED and task is self.task:
+            self.task = None
         if task is not self.task or not self._active or self.state is State.STOPPED:
             return
         error = None if task.cancelled() else task.exception()

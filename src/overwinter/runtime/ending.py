@@ -123,6 +123,7 @@ def _finish(cell: Cell, stopping: Stopping) -> None:
     for reply in tuple(cell.deferred or ()):
         reply.fail(stopped(cell, "stopped before it answered"))
     cell.exchange.remove(cell)
+    cell.forget()
     error = stopping.error
     farewell = Terminated(cell.address, stopping.reason, "" if error is None else describe(error))
     for watcher in tuple(cell.watchers.values()):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from overwinter.runtime.actor import Actor
     from overwinter.runtime.clock import Clock
     from overwinter.runtime.supervision import Supervision
+    from overwinter.runtime.topics import Topic, Topics
 
 __all__ = ["ActorSystem", "SystemStatistics"]
 
@@ -98,6 +99,7 @@ class ActorSystem:
         self._body: CancelScope | None = None
         self._failure: Exception | None = None
         self._awaited = False
+        self._topics: Topics | None = None
 
     @property
     def id(self) -> str:
@@ -207,6 +209,18 @@ class ActorSystem:
         """The reference to the live actor of a path (``"/team/editor"``) or of a root's name, else None."""
         cell = self._exchange.paths.get(path if path.startswith("/") else f"/{path}")
         return None if cell is None else ActorRef(cell.address, self._exchange)
+
+    def topic(self, name: str) -> Topic[Any]:
+        """The topic of that name, to publish on and to subscribe to; the same one for all who ask for it."""
+        if self._topics is None:
+            from overwinter.runtime.topics import Topics  # which few programs need
+
+            self._topics = Topics(self._exchange, self._adapted)
+        return self._topics.topic(name)
+
+    def _adapted(self, subscriber: Any) -> Any:
+        """What is told in the place of what was subscribed to a topic; for subclasses."""
+        return subscriber
 
     async def stop(
         self,

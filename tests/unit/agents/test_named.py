@@ -401,7 +401,7 @@ async def test_of_too_many_those_used_longest_ago_are_passivated(workspace_dir: 
 
 
 async def test_memory_is_bounded_when_waking_up_is_faster_than_the_disk(workspace_dir: Path) -> None:
-    """N14: who wakes up waits while `active_limit` and a quarter (16 at least) are in memory, some of them leaving."""
+    """N14: who wakes up waits while `active_limit` and a tenth (4 at least) are in memory, some of them leaving."""
     cast = Cast()
     most = 0
     async with runtime_in(workspace_dir, cast, active_limit=4) as runtime:
@@ -418,7 +418,7 @@ async def test_memory_is_bounded_when_waking_up_is_faster_than_the_disk(workspac
 
         for start in range(0, 60, 6):
             await asyncio.gather(*map(ask, range(start, start + 6)))
-        assert most <= 4 + 16 + 6
+        assert most <= 4 + 4 + 6
         assert (await at_rest(runtime)).active == 4
 
 

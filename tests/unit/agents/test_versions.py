@@ -97,7 +97,14 @@ async def test_the_history_of_version_1_is_whole(golden: Path, expected: dict[st
         contains(as_json(agent, await agent._state_at(int(number))), wanted, number)
     kinds = {json.loads(line)["record"]["type"] for line in journal_of(golden).read_bytes().splitlines()}
     # Kinds of record that came after version 1.
-    later = {"member_started", "member_finished", "member_failed", "work_reopened", "decided", "swarm_answered"}
+    later = {
+        "member_started",
+        "member_finished",
+        "member_failed",
+        "work_reopened",
+        "decided",
+        "swarm_answered",
+    }
     assert kinds == {tag(kind) for kind in get_args(JournalRecord)} - later
 
 

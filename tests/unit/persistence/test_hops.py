@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -13,6 +14,9 @@ from overwinter.errors import RuntimeClosed
 from overwinter.persistence import hops as module
 from overwinter.persistence.hops import Hops
 from overwinter.persistence.threads import DiskThread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 pytestmark = pytest.mark.anyio
 
@@ -96,6 +100,39 @@ async def test_a_result_that_the_cancellation_overtook_is_an_orphan_too() -> Non
     await asyncio.wait([call])
     await asyncio.wrap_future(thread.submit(lambda: None))
     assert orphans == ["result"]
+    thread.shutdown()
+
+
+async def test_what_is_done_ahead_decides_how_many_have_their_turn() -> None:
+    gate, thread = Gate(), DiskThread("test")
+    seen: list[list[object]] = []
+
+    def ahead(subjects: Sequence[object]) -> int:
+        seen.append([*subjects])
+        return 2
+
+    hops: Hops[str] = Hops(thread, on_orphan=lambda _: None, ahead=ahead)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hops.call, gate, "gate")
+        await off_loop(gate.reached.wait, 30)
+        for name in ("one", "two", "three"):
+            tasks.start_soon(hops.call, lambda: "", name)
+        gone = asyncio.ensure_future(hops.call(lambda: "", "gone"))
+        await anyio.wait_all_tasks_blocked()
+        gone.cancel()
+        gate.free.set()
+    assert seen == [["gate"], ["one", "two", "three"], ["three"]]
+    thread.shutdown()
+
+
+async def test_what_goes_wrong_ahead_is_told_to_all_who_wait() -> None:
+    def ahead(_: object) -> int:
+        raise OSError("broken")
+
+    thread = DiskThread("test")
+    hops: Hops[str] = Hops(thread, on_orphan=lambda _: None, ahead=ahead)
+    with pytest.raises(OSError, match="broken"):
+        await hops.call(lambda: "never")
     thread.shutdown()
 
 

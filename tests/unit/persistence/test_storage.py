@@ -36,7 +36,7 @@ from overwinter.errors import (
     WorkspaceError,
 )
 from overwinter.persistence import PersistenceStatistics, Storage, StorageEvent, Workspace
-from overwinter.persistence.lock import locked
+from overwinter.persistence.lock import FileLock, locked
 from overwinter.persistence.waiting import done_in_thread, within
 from overwinter.runtime import ActorSystem
 from overwinter.runtime.fake_clock import FakeClock
@@ -412,6 +412,44 @@ async def test_two_first_openings_do_not_disturb_each_other(
         disk.let_go()
         outcomes = await asyncio.gather(slow, quick, return_exceptions=True)
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["AgentInUse", "Claim"]
+
+
+async def test_many_new_agents_are_claimed_at_once_and_each_has_its_own_outcome(workspace_dir: Path) -> None:
+    """S5: Their folders are made together; one whose disk fails harms no other, and one that is gone nobody."""
+    disk = FailingDisk()
+    disk.broken, disk.only = {"open"}, "bad"
+    names = [f"bee{number}" for number in range(8)]
+    async with open_storage(workspace_dir, files=disk) as storage:
+        gate = threading.Event()
+        waits = asyncio.create_task(storage.call(gate.wait, 60))
+        claims = {
+            name: asyncio.create_task(storage.claim(folder_of(storage, name))) for name in [*names, "bad"]
+        }
+        again = asyncio.create_task(storage.claim(folder_of(storage, "bee3")))
+        await turns(5)
+        claims.pop("bee5").cancel()
+        gate.set()
+        await waits
+        with pytest.raises(WorkspaceError, match="No space left"):
+            await claims.pop("bad")
+        with pytest.raises(AgentInUse):
+            await again
+        held = [await claim for claim in claims.values()]
+        assert {claim.folder.name for claim in held} == set(claims)
+        assert len({claim.lease.incarnation for claim in held}) == len(held)
+        assert storage.statistics().claims == len(held)
+
+
+async def test_many_first_openings_beside_another_process_wait_for_it(workspace_dir: Path) -> None:
+    """S4: Folders are made only while nobody else claims."""
+    async with open_storage(workspace_dir) as storage:
+        mutex = FileLock(storage.workspace.mutex_path)
+        await off_loop(mutex.acquire)
+        claims = [asyncio.create_task(storage.claim(folder_of(storage, f"bee{n}"))) for n in range(8)]
+        await turns(5)
+        assert not await off_loop(storage.workspace.agents_dir.exists)
+        await off_loop(mutex.release)
+        assert len({claim.lease.incarnation for claim in await asyncio.gather(*claims)}) == 8
 
 
 async def test_a_workspace_removed_meanwhile_is_named(workspace_dir: Path) -> None:

@@ -827,8 +827,8 @@ async def test_a_pattern_must_answer_with_a_text() -> None:
         await Made("s", [agent("a")], forgetful).run("go")
 
 
-@pytest.mark.parametrize("key", ["", "a\nb", "k\ud800", "x" * 201])
-async def test_a_key_can_be_printed(key: str) -> None:
+@pytest.mark.parametrize("key", ["", "x" * 2001, 5])
+async def test_a_key_is_a_text(key: Any) -> None:
     async def ask(swarm: Made, task: str, team: Team) -> str:
         return (await team.ask(swarm.members[0], task, key=key)).text
 
@@ -1019,6 +1019,7 @@ class FailingClaims(FileOperations):
     """Folders cannot be made for want of room, so many times."""
 
     def __init__(self, fail: int) -> None:
+        super().__init__()
         self.armed = False
         self._left = fail
 

@@ -128,8 +128,9 @@ class Assignment:
             stage.state.happened(MemberStarted(at=stage.now(), key=self._key, member=name, task=self._task))
         elif (self._cut_off.member, self._cut_off.checksum) != (name, crc32(self._task.encode())):
             raise SwarmChanged(
-                f"the work {self._key!r} of swarm {self._swarm.agent_name!r} was begun by {self._cut_off.member!r}, with "
-                f"another task than {name!r} is given now; go on with the swarm as it was, or give the run up with cancel()"
+                f"the work {self._key!r} of swarm {self._swarm.agent_name!r} was begun by {self._cut_off.member!r}, "
+                f"with another task than {name!r} is given now; go on with the swarm as it was, or give the run up "
+                "with cancel()"
             )
         stage.emit(events.MemberStarted, key=self._key, member=name, task=self._task)
         policy = self._swarm.roster.policy_of(self._member)

@@ -78,8 +78,8 @@ class Roster:
                 continue
             if session and not member.session:
                 raise ConfigurationError(
-                    f"swarm {self._swarm!r} has the session {session!r}, and its member {member.agent_name!r} has none and "
-                    f"would be the same for all sessions; give it session={session!r} too"
+                    f"swarm {self._swarm!r} has the session {session!r}, and its member {member.agent_name!r} has none "
+                    f"and would be the same for all sessions; give it session={session!r} too"
                 )
             if seen.setdefault(member.agent_id, member) is not member:
                 raise ConfigurationError(

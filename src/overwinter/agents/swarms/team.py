@@ -36,7 +36,7 @@ __all__ = ["Team"]
 
 T = TypeVar("T")
 
-_LONGEST_KEY = 200
+_LONGEST_KEY = 2000
 _AT_A_TIME = 32
 
 
@@ -101,7 +101,7 @@ class Team:
     async def ask(self, member: Member, task: str, *, key: str, leave: bool = False) -> MemberResult:
         """Have *member* do *task*, and return what came of it once that is recorded.
 
-        :param key: which work of the run this is: 1 to 200 printable characters, for one piece of work each.
+        :param key: which work of the run this is: a text of 1 to 2,000 characters, for one piece of work each.
         :param leave: the member comes for this work only: it is let go of when it is done, and it is not saved because
             the swarm is, but only if it saves itself.
         :raises MemberFailed: it failed, and its policy says ``fail_fast``.
@@ -110,7 +110,7 @@ class Team:
 
         Cancelling it interrupts the member; it returns when that is saved, and the work can be gone on with.
         """
-        self._check_key(key)
+        key = self._checked(key)
         done = self._works.get(key)
         if done is not None:
             await self._let_others_run()
@@ -202,7 +202,7 @@ class Team:
 
         What it raises ends the run, with a note that names the key.
         """
-        self._check_key(key)
+        key = self._checked(key)
         known = self._choices.get(key)
         if known is not None:
             await self._let_others_run()
@@ -234,17 +234,18 @@ class Team:
         """Tell whoever watches how far the work is."""
         self._stage.emit(events.Progress, done=done, total=total)
 
-    def _check_key(self, key: object) -> None:
+    def _checked(self, key: Any) -> str:
         name = self._swarm.agent_name
-        if not isinstance(key, str) or not key or len(key) > _LONGEST_KEY or not key.isprintable():
+        if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_KEY:
             raise ConfigurationError(
-                f"{key!r} is no key for the work of swarm {name!r}; give 1 to {_LONGEST_KEY} printable characters"
+                f"{key!r} is no key for the work of swarm {name!r}; give a text of 1 to {_LONGEST_KEY} characters"
             )
         if key in self._asked:
             raise ConfigurationError(
                 f"two pieces of work of one run of swarm {name!r} have the key {key!r}; give each its own"
             )
         self._asked.add(key)
+        return storable_name(key)
 
     async def _let_others_run(self) -> None:
         """What is recorded costs no time, and thousands of it would keep the event loop from everybody else."""

@@ -54,7 +54,7 @@ class CheckedAgent(Struct, kw_only=True):
 
 def check_agent(path: Path, holders: Holders) -> CheckedAgent:
     """Look at every file in the folder of one agent. Nothing is changed. Blocking."""
-    report = Report(agents=1)
+    report = Report.of(path)
     identity = check_identity(path / ".identity.json", report)
     folder = _folder(path, identity)
     lease = check_lease(folder.lease_path, report)
@@ -81,7 +81,9 @@ def check_agent(path: Path, holders: Holders) -> CheckedAgent:
         _check_state_is_there(found)
     if identity is not None and path.name not in _names(identity):
         report.add(
-            path, f"its name is not that of agent {identity.agent_name!r}, so that nobody opens it", "note"
+            path,
+            f"its name is not that of {path.parent.name[:-1]} {identity.agent_name!r}, so that nobody opens it",
+            "note",
         )
     if identity is not None and lease is not None and lease.incarnation not in ("", identity.incarnation):
         report.add(folder.identity_path, "the lease is of another incarnation of this folder", "note")

@@ -66,13 +66,18 @@ def _chosen(workspace: Workspace, names: list[str]) -> list[Path]:
         return paths
     chosen: list[Path] = []
     for name in names:
-        found = [path for path in paths if path.name == name or path.name.rpartition("-")[0] == name]
+        found = [path for path in paths if name in _called(path)]
         if not found:
             raise Refusal(
-                f"there is no agent {name!r} in {workspace.root}; `overwinter ls` lists those there are"
+                f"there is no agent or swarm {name!r} in {workspace.root}; `overwinter ls` lists those there are"
             )
         chosen += [path for path in found if path not in chosen]
     return chosen
+
+
+def _called(path: Path) -> set[str]:
+    names = {path.name, path.name.rpartition("-")[0]}
+    return names | {f"{path.parent.name}/{name}" for name in names}
 
 
 def _check(path: Path, workspace: Workspace, holders: Holders, *, repair: bool) -> Report:
@@ -105,7 +110,7 @@ def _look_at(path: Path, holders: Holders) -> CheckedAgent | Report:
     try:
         return check_agent(path, holders)
     except OSError as error:
-        report = Report(agents=1)
+        report = Report.of(path)
         report.add(path, f"it cannot be read: {os_reason(error)}")
         return report
 
@@ -134,7 +139,12 @@ def _print(to: Console, workspace: Workspace, total: Report, *, verbose: bool, r
     if shown:
         to.print()
     checked = ", ".join(
-        (plural(total.agents, "agent"), plural(total.files, "file"), plural(total.records, "record"))
+        (
+            plural(total.agents, "agent"),
+            *([plural(total.swarms, "swarm")] if total.swarms else []),
+            plural(total.files, "file"),
+            plural(total.records, "record"),
+        )
     )
     in_use = f" ({total.in_use} in use)" if total.in_use else ""
     say(to, Text.assemble(f"{checked} checked{in_use}: ", _verdict(total)))
@@ -172,6 +182,7 @@ def _as_data(workspace: Workspace, total: Report, code: int) -> dict[str, Any]:
         "workspace": str(workspace.root),
         "verdict": {SOUND: "sound", DAMAGED: "damaged", REPAIRED: "repaired"}[code],
         "agents": total.agents,
+        "swarms": total.swarms,
         "files": total.files,
         "records": total.records,
         "in_use": total.in_use,

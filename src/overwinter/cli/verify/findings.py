@@ -29,10 +29,16 @@ class Report(Struct, kw_only=True):
     """What was looked at, and what was found."""
 
     agents: int = 0
+    swarms: int = 0
     files: int = 0
     records: int = 0
     in_use: int = 0
     findings: list[Finding] = []
+
+    @classmethod
+    def of(cls, path: Path) -> Report:
+        """One about the folder of an agent or a swarm."""
+        return cls(swarms=1) if path.parent.name == "swarms" else cls(agents=1)
 
     def add(self, path: Path, what: str, level: Level = "damaged") -> Finding:
         """Note a finding."""
@@ -53,6 +59,7 @@ class Report(Struct, kw_only=True):
     def merge(self, other: Report) -> None:
         """Add what another check has seen."""
         self.agents += other.agents
+        self.swarms += other.swarms
         self.files += other.files
         self.records += other.records
         self.in_use += other.in_use

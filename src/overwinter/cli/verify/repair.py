@@ -22,6 +22,7 @@ from overwinter.persistence import (
 from overwinter.persistence.document import METADATA_KEY
 from overwinter.persistence.files import FILES
 from overwinter.persistence.lines import read_line
+from overwinter.persistence.names import swarm_id_for
 from overwinter.persistence.segments import segment_numbers, segment_path
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ class _Repair:
             schema_version=1,
             agent_id=agent_id,
             agent_name=name,
-            session=session if agent_id == agent_id_for(name, session) else "",
+            session=session if agent_id in (agent_id_for(name, session), swarm_id_for(name, session)) else "",
             incarnation=self._incarnation or os.urandom(16).hex(),
             created=self._now.isoformat(),
         )

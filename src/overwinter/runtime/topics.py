@@ -1,0 +1,279 @@
+"""Publishing to whoever has subscribed, and publications that reach all of them in one order."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
+from weakref import WeakValueDictionary
+
+from anyio import Lock, create_task_group
+
+from overwinter.errors import ConfigurationError, MailboxFull, RuntimeClosed
+from overwinter.runtime.actor import Actor
+from overwinter.runtime.messages import Terminated
+from overwinter.runtime.reference import ActorRef
+from overwinter.runtime.supervision import Resume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from types import TracebackType
+    from typing import Self
+
+    from overwinter.runtime.address import Address
+    from overwinter.runtime.exchange import Exchange
+
+__all__ = ["Subscription", "Topic", "Topics"]
+
+M = TypeVar("M")
+
+
+class Topic(Generic[M]):
+    """A name under which messages are published; had with ``topic(name)``, and never made by hand.
+
+    All subscribers get the messages in one order, which is that of each publisher. A message is delivered once to those
+    who are subscribed when it is published; nothing of it is kept for those who come later, or over restarts.
+    """
+
+    def __init__(self, name: str, topics: Topics) -> None:
+        self._name = name
+        self._topics = topics
+        self.subscriptions: dict[str, Subscription] = {}
+
+    @property
+    def name(self) -> str:
+        """The name it was asked for by."""
+        return self._name
+
+    @property
+    def subscribers(self) -> int:
+        """How many subscriptions there are."""
+        return len(self.subscriptions)
+
+    async def publish(self, message: M) -> int:
+        """Put ``message`` into the mailbox of each subscriber, and return how many there are.
+
+        It waits for those whose mailboxes are full, after all others have it. Cancelled while it waits, these may get
+        the message or not. Raises ``MessageRefused`` if it is not plain data, ``MailboxFull`` where a subscriber
+        publishes from within its own ``receive`` and has no room itself, and ``RuntimeClosed``.
+        """
+        exchange = self._topics.exchange
+        waiting: list[Coroutine[Any, Any, object]] = []
+        full: MailboxFull | None = None
+        reached = 0
+        # One pass without a turn of the loop between two subscribers, so that all of them see one order.
+        for address in self._live():
+            reached += 1
+            try:
+                admission = exchange.deliver(address, message)
+            except MailboxFull as error:
+                full = error
+            else:
+                if admission is not None:
+                    waiting.append(cast("Coroutine[Any, Any, object]", admission))
+        if waiting:
+            await _admitted(waiting)
+        if full is not None:
+            raise full
+        return reached
+
+    def publish_nowait(self, message: M) -> int:
+        """:meth:`publish` without waiting: where there is no room the message becomes a dead letter, and is counted.
+
+        Returns how many have it.
+        """
+        exchange = self._topics.exchange
+        reached = 0
+        for address in self._live():
+            try:
+                exchange.deliver_nowait(address, message)
+            except MailboxFull:
+                exchange.dead_letters.add(
+                    address, message, f"its mailbox was full when topic {self._name!r} was published"
+                )
+            else:
+                reached += 1
+        return reached
+
+    async def subscribe(self, subscriber: Any, *, mailbox_capacity: int | None = 1024) -> Subscription:
+        """Have ``subscriber`` told each message that is published from now on; once, however often it is asked for.
+
+        An actor's reference gets it in its own mailbox, and is unsubscribed when the actor has stopped. Anything else
+        that has a ``tell``, and any function, sync or async, is called with one message after the other, by an actor
+        that waits for it with a mailbox of ``mailbox_capacity``; what it raises is logged, and the message is a dead
+        letter. Raises ``ConfigurationError`` for anything else, and ``RuntimeClosed``.
+        """
+        return await self._topics.add(self, subscriber, mailbox_capacity)
+
+    def _live(self) -> list[Address]:
+        if not self._topics.exchange.accepting:
+            raise RuntimeClosed(f"topic {self._name!r} is of a runtime that is not running")
+        is_alive = self._topics.exchange.is_alive
+        return [one.address for one in self.subscriptions.values() if is_alive(one.address)]
+
+    def __repr__(self) -> str:
+        return f"<Topic {self._name!r} subscribers={self.subscribers}>"
+
+
+class Subscription:
+    """One subscriber of one topic. :meth:`cancel` ends it; so does leaving ``async with``, or the end of its actor."""
+
+    __slots__ = ("_own", "_topics", "address", "topic")
+
+    def __init__(
+        self, topics: Topics, topic: Topic[Any], address: Address, own: ActorRef[Any] | None
+    ) -> None:
+        self._topics = topics
+        self._own = own
+        self.topic = topic
+        self.address = address
+
+    @property
+    def active(self) -> bool:
+        """Whether it gets what is published."""
+        return self._topics.holds(self)
+
+    async def cancel(self) -> None:
+        """End it. What was published before is still handled by an actor, and by a function before this returns."""
+        self._topics.remove(self)
+        if self._own is not None:
+            await self._own.stop(drain=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.cancel()
+
+
+class Topics:
+    """The topics of one system. One that nobody holds and nobody has subscribed to is forgotten.
+
+    :param adapt: makes of what is subscribed what is told; for the rooms above.
+    """
+
+    def __init__(self, exchange: Exchange, adapt: Callable[[Any], Any]) -> None:
+        self.exchange = exchange
+        self._adapt = adapt
+        self._topics: WeakValueDictionary[str, Topic[Any]] = WeakValueDictionary()
+        self._subscribed: dict[str, set[Subscription]] = {}
+        self._keeper: ActorRef[Terminated] | None = None
+        self._keeper_actor = _Keeper(self)
+        self._starting = Lock()
+
+    def topic(self, name: str) -> Topic[Any]:
+        """The topic of that name."""
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = self._topics[name] = Topic(name, self)
+        return topic
+
+    def holds(self, subscription: Subscription) -> bool:
+        """Whether it has not ended."""
+        return subscription in self._subscribed.get(subscription.address.uid, ())
+
+    async def add(self, topic: Topic[Any], subscriber: Any, capacity: int | None) -> Subscription:
+        """What :meth:`Topic.subscribe` does."""
+        target = self._adapt(subscriber)
+        await self._start()
+        own: ActorRef[Any] | None = None
+        if _is_ref(target):
+            ref = target
+            if ref.address.system != self.exchange.system_id:
+                raise ConfigurationError(f"{ref!r} lives on another runtime; it cannot be subscribed here")
+        else:
+            told = getattr(target, "tell", target)
+            if not callable(told):
+                raise ConfigurationError(
+                    f"{type(subscriber).__name__} cannot be subscribed; give an ActorRef, an agent, or a function"
+                )
+            relay = partial(_Relay, told, topic.name, self.exchange)
+            ref = own = await self._spawn(relay, capacity)
+        found = topic.subscriptions.get(ref.address.uid)
+        if found is not None:
+            return found
+        subscription = Subscription(self, topic, ref.address, own)
+        topic.subscriptions[ref.address.uid] = subscription
+        self._subscribed.setdefault(ref.address.uid, set()).add(subscription)
+        # At once Terminated where it has stopped already.
+        self._keeper_actor.context.watch(ref)
+        return subscription
+
+    def remove(self, subscription: Subscription) -> None:
+        """It gets nothing more."""
+        uid = subscription.address.uid
+        subscription.topic.subscriptions.pop(uid, None)
+        held = self._subscribed.get(uid)
+        if held is not None:
+            held.discard(subscription)
+            if not held:
+                del self._subscribed[uid]
+                if self._keeper_actor.context.alive:
+                    self._keeper_actor.context.unwatch(ActorRef(subscription.address, self.exchange))
+
+    def ended(self, address: Address) -> None:
+        """The actor has stopped."""
+        for subscription in self._subscribed.pop(address.uid, ()):
+            subscription.topic.subscriptions.pop(address.uid, None)
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if self._keeper is None:
+                self._keeper = await self._spawn(self._keeper_actor, None)
+
+    async def _spawn(self, actor: Actor[M] | Callable[[], Actor[M]], capacity: int | None) -> ActorRef[M]:
+        return await self.exchange.spawn(
+            actor, parent=None, name=None, supervision=Resume(), capacity=capacity
+        )
+
+
+class _Keeper(Actor[Terminated]):
+    """Watches the subscribers."""
+
+    mailbox_capacity = None
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+
+    async def receive(self, message: Terminated) -> None:
+        self._topics.ended(message.address)
+
+
+class _Relay(Actor[Any]):
+    """Calls a function with each message, one after the other."""
+
+    def __init__(self, told: Callable[[Any], object], topic: str, exchange: Exchange) -> None:
+        self._told = told
+        self._topic = topic
+        self._exchange = exchange
+
+    async def receive(self, message: Any) -> None:
+        try:
+            result = self._told(message)
+            if inspect.isawaitable(result):
+                await result
+        except Exception as error:
+            self._exchange.dead_letters.add(
+                self.context.ref.address, message, f"a subscriber of {self._topic!r} failed: {error!r}"
+            )
+            raise
+
+
+def _is_ref(target: object) -> TypeGuard[ActorRef[Any]]:
+    return isinstance(target, ActorRef)
+
+
+async def _admitted(waiting: list[Coroutine[Any, Any, object]]) -> None:
+    async def admitted(admission: Coroutine[Any, Any, object]) -> None:
+        await admission
+
+    try:
+        async with create_task_group() as tasks:
+            for admission in waiting:
+                tasks.start_soon(admitted, admission)
+    finally:
+        # Cancelled before its first step, a task leaves what it was to await without anybody who awaits it.
+        for admission in waiting:
+            admission.close()
