@@ -151,12 +151,17 @@ class Stage:
     async def while_time_passes(self, work: Awaitable[T]) -> T:
         """Turn the clock, but only while somebody hangs: others may be held up by a thread."""
         task = asyncio.ensure_future(work)
-        while not task.done():
-            hangs = asyncio.ensure_future(self.cast.hangs.wait())
-            await asyncio.wait({task, hangs}, return_when=asyncio.FIRST_COMPLETED)
-            hangs.cancel()
-            if self.cast.hangs.is_set():
-                await self.clock.advance(1.0)
+        try:
+            while not task.done():
+                hangs = asyncio.ensure_future(self.cast.hangs.wait())
+                await asyncio.wait({task, hangs}, return_when=asyncio.FIRST_COMPLETED)
+                hangs.cancel()
+                if self.cast.hangs.is_set():
+                    await self.clock.advance(1.0)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
         return await task
 
     def _watch(self, event: events.Event) -> None:
