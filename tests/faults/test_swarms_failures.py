@@ -109,7 +109,8 @@ async def test_a_fallback_does_the_work_of_a_member_that_fails(pattern: str, vic
     assert {(event.member, event.what_next) for event in stage.failed} == {(victim, "fallback")}
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+# In the other one a person answers, who cannot be skipped.
+@pytest.mark.parametrize("pattern", [pattern for pattern in PATTERNS if pattern != "AgentRearrange"])
 async def test_where_all_are_skipped_the_run_fails_with_their_errors_and_resume_asks_them_again(
     pattern: str,
 ) -> None:
@@ -158,7 +159,7 @@ async def test_who_was_skipped_stays_skipped_when_the_run_goes_on(pattern: str, 
     run: asyncio.Task[object] | None = None
 
     def cut_off(event: events.Event) -> None:
-        if isinstance(event, events.MemberFinished) and stage.failed and run is not None:
+        if isinstance(event, events.MemberFinished) and stage.failed and run and not run.cancelling():
             run.cancel()
 
     stage.swarm.watch(cut_off)
