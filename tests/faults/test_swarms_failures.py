@@ -159,7 +159,7 @@ async def test_who_was_skipped_stays_skipped_when_the_run_goes_on(pattern: str, 
     run: asyncio.Task[object] | None = None
 
     def cut_off(event: events.Event) -> None:
-        if isinstance(event, events.MemberFinished) and stage.failed and run and not run.cancelling():
+        if isinstance(event, events.MemberStarted) and stage.failed and run and not run.cancelling():
             run.cancel()
 
     stage.swarm.watch(cut_off)

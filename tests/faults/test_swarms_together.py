@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 MOST = 1000  # operations of a run
-EACH = 7  # of them fails
+EACH = 11  # of them fails
 
 
 def swarm(name: str, *, session: str = "", **options: Any) -> Swarm[str]:
@@ -173,6 +173,8 @@ async def test_any_operation_of_the_disk_fails_once_and_the_swarm_goes_on(
             break
         failed.append(disk.failed)
         went_on += not errors
+        # The swarm may say that it cannot be opened, or saved; of no member is that a failure.
+        assert not any(isinstance(error, MemberFailed) for error in errors), (number, disk.failed, errors)
         assert told(result) == expected, (number, disk.failed)
         assert stage.answered == calls, (number, disk.failed)
         fresh = Stage("nested", workspace=workspace)
@@ -184,7 +186,7 @@ async def test_any_operation_of_the_disk_fails_once_and_the_swarm_goes_on(
         f"{durability!r}: {len(failed)} operations failed, {went_on} without an error: {sorted(set(failed))}\n"
     )
     assert {"open_new", "write", "fsync", "replace"} <= set(failed)
-    assert went_on > len(failed) // 2
+    assert went_on > len(failed) * 3 // 4
 
 
 async def finish(stage: Stage, disk: Nth) -> tuple[Any, list[Exception]]:

@@ -180,8 +180,8 @@ class Agent(Runs[OutputT, RunResult[OutputT]], AgentRetrospect[OutputT], PersonI
         overrides = {} if autosave is None else {"autosave": autosave}
         options = fork_options(self._profile, "", session, overrides)
         chosen = self._member.chosen
-        agent: Agent[OutputT] = Agent(workspace_dir=None if chosen is None else chosen.root, **options)
-        return agent
+        made: Agent[Any] = Agent(workspace_dir=None if chosen is None else chosen.root, **options)
+        return made
 
     def __repr__(self) -> str:
         return f"<Agent {self.agent_name!r} {self.status} model={self.model_name!r}>"

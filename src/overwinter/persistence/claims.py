@@ -58,7 +58,6 @@ class Claims:
         records: RecordKeeping,
     ) -> None:
         self._lock = lock
-        self._threads = threads
         self._files = files
         self._clock = clock
         self._actor = actor

@@ -238,3 +238,17 @@ async def test_its_picture() -> None:
     )
     assert '["JSON list"]' in MapReduce("m", mapper(cast)).to_mermaid()
     assert msgspec.json.encode(MapReduce("m", mapper(cast)).graph())
+
+
+async def test_copies_stay_unsaved_when_the_swarm_goes_on(tmp_path: Path) -> None:
+    """O5: nor does the mapper, which never works itself, need a session of its own."""
+
+    def make(*script: Any) -> MapReduce[str]:
+        mapper = Agent("mapper", model=ScriptedModel(script, loop=True))
+        return MapReduce("many", mapper, session="alice", autosave=True, workspace_dir=tmp_path)
+
+    with pytest.raises(MemberFailed):
+        await make(RuntimeError("broken")).run(["one", "two"])
+    result = await make("done").resume()
+    assert result.text == '["done","done"]'
+    assert not await AsyncPath(tmp_path / "agents").exists()

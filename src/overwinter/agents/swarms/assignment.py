@@ -218,8 +218,7 @@ class Assignment:
                     gone_on=self._gone_on,
                 )
             except WorkspaceError as error:
-                cause = error.__cause__
-                if not isinstance(cause, OSError) or cause.errno not in _PASSING_ERRORS:
+                if not _may_pass(error):
                     raise
                 self._stage.emit(events.SaveFailing, path=str(member.workspace_dir), error=self._told(error))
             else:
@@ -338,3 +337,11 @@ class Assignment:
 def _as_told_of_a_member(reason: str) -> str:
     """Why a member paused, in the words of its swarm: a limit of the member's own is not the swarm's."""
     return f"{MEMBER}{reason}" if reason in OWN_LIMITS else reason
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a disk is behind it that may work again by itself."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__
+    return cause is not None and cause.errno in _PASSING_ERRORS

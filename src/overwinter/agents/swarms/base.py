@@ -106,7 +106,7 @@ class Swarm(SwarmPeople[OutputT], Runs[OutputT, SwarmResult[OutputT]], Retrospec
         self._residence = Residence(self._member.make_runtime, self._member.join, name=name)
         self.orchestration: Orchestration | None = None
         self._member.on_leave(self._residence.leave)
-        self.roster.check_sessions(settings.session, saved=settings.autosave)
+        self.roster.check_sessions(settings.session, saved=settings.autosave, but=self.copied)
         picture = msgspec.to_builtins(self.graph())
         self.describe({"members": self.roster.describe(), "graph": picture, **(described or {})})
 

@@ -144,6 +144,11 @@ class MapReduce(Swarm[OutputT]):
             )
         return await self._bring_together(self._reducer, results, team)
 
+    @property
+    def copied(self) -> tuple[Member, ...]:
+        """The mapper, of which each item has a copy."""
+        return (self._mapper,)
+
     def graph(self) -> Graph:
         """The mapper between the task and what reduces."""
         mapper = node_of(self._mapper)

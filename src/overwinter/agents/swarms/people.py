@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from overwinter.agents.records import Pending
+    from overwinter.agents.swarms.member import Member
     from overwinter.agents.swarms.roster import Roster
 
 __all__ = ["SwarmPeople"]
@@ -29,6 +30,11 @@ class SwarmPeople(AgentHandle[OutputT]):
     """
 
     roster: Roster
+
+    @property
+    def copied(self) -> tuple[Member, ...]:
+        """The members that never work themselves, but have copies of them made for it."""
+        return ()
 
     async def load(self, path: str | os.PathLike[str] | None = None) -> None:
         """Take over everything that was saved; where the run is paused, also what is known of the members in it."""
@@ -80,7 +86,7 @@ class SwarmPeople(AgentHandle[OutputT]):
 
     def _waiting(self) -> Iterator[PersonInTheLoop[Any] | SwarmPeople[Any]]:
         for member in self.roster.everybody():
-            if isinstance(member, (PersonInTheLoop, SwarmPeople)):
+            if member not in self.copied and isinstance(member, (PersonInTheLoop, SwarmPeople)):
                 # In a process that has not asked the member yet, it does not know that it is saved, and where.
                 member.be_in(self._member.workspace)
                 if self._profile.settings.autosave:

@@ -70,13 +70,16 @@ class Roster:
         member = self._named.get(name)
         return member.read_output if is_ours(member) else str
 
-    def check_sessions(self, session: str, *, saved: bool) -> None:
-        """Raise ``ConfigurationError`` where what is saved of a member would be mixed with what is saved of another."""
+    def check_sessions(self, session: str, *, saved: bool, but: tuple[Member, ...] = ()) -> None:
+        """Raise ``ConfigurationError`` where what is saved of a member would be mixed with what is saved of another.
+
+        :param but: those that never work themselves.
+        """
         seen: dict[str, object] = {}
         for member in _all_of_ours(self):
             if not (saved or member.is_saved):
                 continue
-            if session and not member.session:
+            if session and not member.session and member not in but:
                 raise ConfigurationError(
                     f"swarm {self._swarm!r} has the session {session!r}, and its member {member.agent_name!r} has none "
                     f"and would be the same for all sessions; give it session={session!r} too"
