@@ -89,4 +89,6 @@ async def main(folder: Path, report: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: document_pipeline.py FOLDER REPORT")
     asyncio.run(main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()))

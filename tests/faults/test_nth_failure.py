@@ -53,6 +53,9 @@ MOST = 250
 HARMLESS = {"unlink", "remove_folder", "close what is synced", "overwrite"}
 
 
+HANGS = 60.0  # seconds after which a scene is taken to hang
+
+
 @pytest.fixture(autouse=True)
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that they rotate."""
@@ -175,7 +178,10 @@ async def in_time(root: Path, scene: Saving | Working, disk: Nth, heard: Heard) 
             await scene.run(storage, disk, clock, heard)
 
     running = asyncio.ensure_future(run())
-    for _ in range(3000):
+    loop = asyncio.get_running_loop()
+    # A watchdog and no measure: how many turns its threads need depends on what else the machine does.
+    until = loop.time() + HANGS
+    while loop.time() < until:
         if running.done():
             break
         await turns(3)

@@ -158,9 +158,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 async def test_any_operation_of_the_disk_fails_once_and_the_swarm_goes_on(
     folder: Path, durability: Durability, code: int, first: int
 ) -> None:
-    """Z13: whichever operation on the disk fails once while swarms in a swarm are at work, the run goes on, or fails
-    and is resumed, to the result of one in which nothing failed; no call that was answered is repeated, and all of it
-    is on disk."""
+    """Z13: whichever operation on the disk fails once while swarms in a swarm are at work, no member fails for it:
+    the run goes on when the disk does, to the result of one in which nothing failed; no call that was answered is
+    repeated, and all of it is on disk."""
     expected, calls = await undisturbed("nested")
     failed: list[str] = []
     went_on = 0

@@ -136,7 +136,7 @@ def _task(script: Script, wanted: Wanted) -> str | None:
     try:
         if str(wanted.task_file) == "-":
             return sys.stdin.read()
-        return wanted.task_file.read_text(encoding="utf-8")
+        return wanted.task_file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise Refusal(f"{wanted.task_file} cannot be read: {os_reason(error)}") from error
     except UnicodeDecodeError as error:

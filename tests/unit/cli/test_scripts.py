@@ -433,8 +433,20 @@ class TestWhatIsRefused:
     def test_what_the_pattern_itself_refuses_has_its_line(self, tmp_path: Path) -> None:
         """Y10: what only the pattern finds wrong is told with the line of the option that it speaks of."""
         text = changed('"SequentialWorkflow"', '"AgentRearrange"\nflow = "writer -> nobody"')
-        assert the_problem(tmp_path, text).startswith("4: ")
-        assert "nobody" in the_problem(tmp_path, text)
+        with pytest.raises(Refusal) as caught:
+            build(read(tmp_path, text))
+        told, line, mark = caught.value.lines
+        assert told.startswith(f"{tmp_path / 'swarm.toml'}:4: ")
+        assert "nobody" in told
+        assert line.index("nobody") == mark.index("^")
+
+    def test_a_person_in_a_flow_is_sent_to_the_tool_that_asks_one(self, tmp_path: Path) -> None:
+        text = changed('"SequentialWorkflow"', '"AgentRearrange"\nflow = "writer -> H, editor"')
+        assert 'tools = ["ask_human"]' in the_problem(tmp_path, text)
+
+    def test_a_byte_order_mark_is_passed_over(self, tmp_path: Path) -> None:
+        (tmp_path / "swarm.toml").write_bytes(b"\xef\xbb\xbf" + HEAD.encode())
+        assert build(read_script(tmp_path / "swarm.toml")).agent_name
 
     def test_a_swarm_within_itself_is_refused(self, tmp_path: Path) -> None:
         ring = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 from asyncio import CancelledError
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from zlib import crc32
 
 from anyio import sleep_forever
@@ -38,7 +38,7 @@ from overwinter.persistence.names import storable_name
 from overwinter.runtime.hooks import awaited_cancelled, being_cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from collections.abc import Set as AbstractSet
 
     from overwinter.agents.allowance import Account
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from overwinter.agents.swarms.member import Member
 
 __all__ = ["Assignment", "MemberPaused"]
+
+T = TypeVar("T")
 
 _LONGEST_BACKOFF = 60.0
 _FIRST_RETRY, _LAST_RETRY = 0.25, 5.0
@@ -183,7 +185,10 @@ class Assignment:
             # Nobody goes on with it any more: another run of this swarm was begun instead.
             await member.cancel()
         try:
-            result = await member.work(self._task, run_id=self._run_id, streams=self._streams)
+            # Whether it did that work before is looked up in its files.
+            result = await self._when_the_disk_does(
+                member, lambda: member.work(self._task, run_id=self._run_id, streams=self._streams)
+            )
         except AgentPaused:
             # Another run of it stands before this one, and has to go on first.
             raise MemberPaused(_as_told_of_a_member(member.paused_at or "pause")) from None
@@ -207,22 +212,27 @@ class Assignment:
             )
 
     async def _bring(self, member: Runs[Any, Any]) -> None:
-        """Have the member here. A disk that fails is waited for: it is no fault of the member's."""
+        """Have the member here."""
+        await self._when_the_disk_does(
+            member,
+            lambda: self._swarm.crew.ready(
+                member,
+                self._stage.runtime,
+                saved=None if self._passing else self._swarm.saved_as,
+                gone_on=self._gone_on,
+            ),
+        )
+
+    async def _when_the_disk_does(self, member: Runs[Any, Any], do: Callable[[], Awaitable[T]]) -> T:
+        """What *do* returns. A disk that fails is waited for: it is no fault of the member's."""
         delay = _FIRST_RETRY
         while True:
             try:
-                await self._swarm.crew.ready(
-                    member,
-                    self._stage.runtime,
-                    saved=None if self._passing else self._swarm.saved_as,
-                    gone_on=self._gone_on,
-                )
+                return await do()
             except WorkspaceError as error:
                 if not _may_pass(error):
                     raise
                 self._stage.emit(events.SaveFailing, path=str(member.workspace_dir), error=self._told(error))
-            else:
-                return
             await self._stage.clock.sleep(delay)
             delay = min(2 * delay, _LAST_RETRY)
 

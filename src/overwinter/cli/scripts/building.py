@@ -134,9 +134,11 @@ class _Builder:
 
     def _refusal(self, error: Exception, path: tuple[str | int, ...], keys: tuple[str, ...]) -> Refusal:
         """The error, with the line of that key which it speaks of."""
-        problems = self._script.problems
-        key = next((key for key in keys if key in str(error)), "")
-        return Refusal(f"{problems.file}:{problems.line_of((*path, key))}: {error}")
+        problems, told = self._script.problems, str(error)
+        key = next((key for key in keys if key in told), "")
+        if "human_in_the_loop" in told:
+            told = "'H' in a flow is a person, whom a file cannot ask; give an agent tools = [\"ask_human\"] instead"
+        return Refusal(*f"{problems.file}:{problems.line_of((*path, key))}: {told}".splitlines())
 
 
 class _Lookup(dict[str, Any]):

@@ -68,7 +68,7 @@ def _text(path: pathlib.Path) -> str:
     except OSError as error:
         raise Refusal(f"{path} cannot be read: {os_reason(error)}") from error
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise Refusal(f"{path}:{line}: this is no text in UTF-8, as TOML is") from error
