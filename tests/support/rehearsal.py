@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import anyio
+import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from overwinter import Agent, Runtime
@@ -140,6 +141,9 @@ async def run_past_timeouts(swarm: Swarm[Any], seconds: Sequence[float]) -> Any:
         await runtime.spawn(swarm)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run)
+            while not clock.pending:
+                # Until somebody has a time limit: what comes before may take place in a thread.
+                await anyio.to_thread.run_sync(int)
             for each in seconds:
                 await clock.advance(each)
     return results[0]

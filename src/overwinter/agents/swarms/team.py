@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from asyncio import CancelledError
 from contextlib import asynccontextmanager
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
@@ -23,8 +24,6 @@ from overwinter.runtime.hooks import awaited_cancelled, being_cancelled
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from collections.abc import Set as AbstractSet
-
-    from anyio.abc import TaskGroup
 
     from overwinter.agents.allowance import Account
     from overwinter.agents.records import Work
@@ -158,33 +157,25 @@ class Team:
         """
         if at_once is not None and at_once < 1:
             raise ConfigurationError(f"at_once is {at_once}; give 1 or more, or None for no limit")
-        results: list[MemberResult | None] = []
-        waiting = iter(asked)
+        results: dict[int, MemberResult] = {}
+        waiting = enumerate(asked)
 
-        async def one(place: int, member: Member, task: str, key: str) -> None:
+        async def one(place: int, work: tuple[Member, str, str]) -> None:
+            member, task, key = work
             results[place] = await self.ask(member, task, key=key, leave=leave)
 
-        async def some(left: int, tasks: TaskGroup) -> None:
-            for member, task, key in waiting:
-                if left:
-                    # There may be less work than may be done at once.
-                    tasks.start_soon(some, left - 1, tasks)
-                    left = 0
-                results.append(None)
-                await one(len(results) - 1, member, task, key)
+        async def some(place: int, work: tuple[Member, str, str]) -> None:
+            for each in chain([(place, work)], waiting):
+                await one(*each)
 
         try:
             async with create_task_group() as tasks:
-                if at_once is None:
-                    for member, task, key in waiting:
-                        results.append(None)
-                        tasks.start_soon(one, len(results) - 1, member, task, key)
-                else:
-                    tasks.start_soon(some, at_once - 1, tasks)
+                for place, work in islice(waiting, at_once):
+                    tasks.start_soon(one if at_once is None else some, place, work)
         except BaseExceptionGroup as group:
             first = _first_of(group)
             raise first from first.__cause__
-        return [result for result in results if result is not None]
+        return [results[place] for place in sorted(results)]
 
     async def decide(
         self,
