@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from overwinter.agents.state import AgentState
     from overwinter.agents.tools import Tool
 
-__all__ = ["Durability", "Profile", "Settings"]
+__all__ = ["Durability", "Profile", "Settings", "check_settings"]
 
 OutputT = TypeVar("OutputT")
 
@@ -100,7 +100,7 @@ class Profile(Generic[OutputT]):
         model_args: Mapping[str, Any],
         retry: RetryPolicy | None,
     ) -> None:
-        _check(settings)
+        check_settings(settings)
         if not settings.agent_id:
             settings.agent_id = agent_id_for(settings.agent_name, settings.session)
         self.settings = settings
@@ -253,13 +253,12 @@ def _checked_condition(condition: Callable[[str], bool] | None) -> Callable[[str
     return condition
 
 
-def _check(settings: Settings) -> None:
+def check_settings(settings: Settings) -> None:
+    """Raise ``ConfigurationError`` for a setting that cannot work; the message names it."""
     try:
         msgspec.convert(msgspec.to_builtins(settings), Settings)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(
-            f"a setting of agent {settings.agent_name!r} is not valid: {error}"
-        ) from error
+        raise ConfigurationError(f"a setting of {settings.agent_name!r} is not valid: {error}") from error
     loops = settings.max_loops
     if isinstance(loops, int) and loops < 1:
         raise ConfigurationError(f"max_loops is {loops}; give 1 or more, 'auto', or None")

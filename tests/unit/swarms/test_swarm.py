@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from overwinter import (
     Agent,
     MemberPolicy,
     Runtime,
+    SequentialWorkflow,
     Swarm,
     errors,
     events,
@@ -328,3 +330,22 @@ def test_what_is_saved_of_members_is_not_mixed() -> None:
     with pytest.raises(errors.ConfigurationError, match="are saved in one folder: 'a'"):
         Made("s", [agent("a"), Made("inner", [agent("a")])], autosave=True)
     assert Made("s", [agent("a"), Made("inner", [agent("a")])]).members
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"autosav": True}, "unexpected keyword argument 'autosav'; did you mean 'autosave'?"),
+        ({"timeout": 5}, "unexpected keyword argument 'timeout'"),
+        ({"session": 5}, "a setting of 's' is not valid"),
+        ({"durability": "fast"}, "a setting of 's' is not valid"),
+        ({"policy": "skip"}, "'skip' is no policy"),
+        ({"policies": {"a": "skip"}}, "'skip' is no policy"),
+    ],
+)
+def test_no_setting_passes_unread(options: dict[str, Any], problem: str) -> None:
+    """O19: a flag that is misspelt would be believed to hold."""
+    with pytest.raises((errors.ConfigurationError, TypeError), match=re.escape(problem)):
+        Made("s", [agent("a")], **options)
+    with pytest.raises((errors.ConfigurationError, TypeError)):
+        SequentialWorkflow("s", [agent("a")], **options)

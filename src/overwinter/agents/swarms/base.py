@@ -17,7 +17,7 @@ from overwinter.agents.runs import Runs
 from overwinter.agents.state import AgentState
 from overwinter.agents.swarms.crew import Crew
 from overwinter.agents.swarms.graph import to_mermaid
-from overwinter.agents.swarms.options import OutputT
+from overwinter.agents.swarms.options import OutputT, refuse_unknown
 from overwinter.agents.swarms.orchestration import Orchestration
 from overwinter.agents.swarms.people import SwarmPeople
 from overwinter.agents.swarms.profile import SwarmProfile
@@ -73,6 +73,7 @@ class Swarm(SwarmPeople[OutputT], Runs[OutputT, SwarmResult[OutputT]], Retrospec
         described: Mapping[str, Any] | None = None,
         **options: Unpack[SwarmOptions[OutputT]],
     ) -> None:
+        refuse_unknown(type(self).__name__, options)
         self.roster = Roster(name, members, options.get("policy"), options.get("policies"))
         self.crew = Crew(self.relay)
         settings = Settings(

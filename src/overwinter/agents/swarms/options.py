@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Generic, TypedDict
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ else:
 
     OutputT = TypeVar("OutputT")
 
-__all__ = ["OutputT", "SwarmOptions"]
+__all__ = ["OutputT", "SwarmOptions", "refuse_unknown"]
 
 
 class SwarmOptions(TypedDict, Generic[OutputT], total=False):
@@ -41,3 +42,13 @@ class SwarmOptions(TypedDict, Generic[OutputT], total=False):
     budget: Budget | None
     retention: Retention | None
     lease_timeout: float
+
+
+def refuse_unknown(swarm: str, options: Mapping[str, object]) -> None:
+    """Raise ``TypeError`` as a function does that has no such keyword: a misspelt ``autosave`` must not pass unread."""
+    known = SwarmOptions.__annotations__
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{swarm}() got an unexpected keyword argument {name!r}{hint}")

@@ -76,11 +76,17 @@ class SwarmPeople(AgentHandle[OutputT]):
         holders = [member for member in self._waiting() if member.pending() and self._is_mine(member)]
         if call_id:
             holders = [one for one in holders if any(call.call_id == call_id for call in one.pending())]
-        if len(holders) != 1:
+        which = f"call {call_id!r}" if call_id else "a call"
+        if not holders:
             waiting = listed(self.pending()) or "nothing"
-            which = f"call {call_id!r}" if call_id else "one call"
             raise NothingPending(
-                f"it is not {which} of swarm {self.agent_name!r} that waits for a person; what waits is: {waiting}"
+                f"no member of swarm {self.agent_name!r} has {which} that waits for a person; what waits is: {waiting}"
+            )
+        if len(holders) > 1:
+            names = ", ".join(repr(one.agent_name) for one in holders)
+            raise NothingPending(
+                f"several members of swarm {self.agent_name!r} have {which} that waits for a person: {names}; say it "
+                "to the one that is meant, as in swarm.member(name).approve()"
             )
         return holders[0]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 
-from overwinter.agents.profile import Profile, Settings
+from overwinter.agents.profile import Profile, Settings, check_settings
 from overwinter.agents.swarms.results import MemberResult, SwarmResult
 from overwinter.errors import ConfigurationError
 from overwinter.persistence.names import storable_name, swarm_id_for
@@ -55,6 +55,7 @@ class SwarmProfile(Profile[OutputT]):
         pending: Callable[[], tuple[Pending, ...]],
         read: Callable[[str], Callable[[str], Any]],
     ) -> None:
+        check_settings(settings)
         if not settings.agent_id:
             settings.agent_id = swarm_id_for(settings.agent_name, settings.session)
         self.make_loop = make_loop

@@ -35,6 +35,11 @@ class Roster:
         policies: Mapping[str, MemberPolicy] | None,
     ) -> None:
         self._swarm = swarm
+        for given in (policy, *(policies or {}).values()):
+            if given is not None and not isinstance(given, MemberPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigurationError(
+                    f"{given!r} is no policy; give a MemberPolicy, as in MemberPolicy(then='skip')"
+                )
         self._policy = policy or MemberPolicy()
         self._policies = dict(policies or {})
         self._named: dict[str, Member] = {}
