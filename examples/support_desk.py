@@ -113,9 +113,7 @@ async def main(customer: str, *words: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: support_desk.py CUSTOMER [WORDS... | yes | no [WHY...]]")
     try:
-        asyncio.run(main(*sys.argv[1:]))
+        asyncio.run(main(*sys.argv[1:] or sys.exit("usage: support_desk.py CUSTOMER [WORDS... | yes | no [WHY]]")))
     except OverwinterError as error:
         sys.exit(str(error))

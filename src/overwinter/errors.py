@@ -215,13 +215,21 @@ class WorkspaceError(PersistenceError):
 
 
 class AgentInUse(PersistenceError):
-    """Another live runtime holds the agent; ``pid`` and ``host`` name it."""
+    """Another live runtime holds the agent; ``pid`` and ``host`` name it.
 
-    def __init__(self, agent_name: str, *, pid: int, host: str, runtime_id: str) -> None:
+    :param kind: what it is: ``agent``, or what an actor keeps, ``board`` or ``snapshot``.
+    """
+
+    def __init__(self, agent_name: str, *, pid: int, host: str, runtime_id: str, kind: str = "agent") -> None:
+        advice = {
+            "board": "open it in one process and have all others ask that one, or take a board of another name",
+            "snapshot": "close the runtime that holds it, or take another name",
+        }.get(
+            kind, "stop that one, wait with lease_timeout=, or give this agent another agent_name or session"
+        )
         super().__init__(
-            f"agent {agent_name!r} is in use by process {pid} on {host} (runtime {runtime_id}). "
-            "One agent has one writer: stop that one, wait with lease_timeout=, "
-            "or give this agent another agent_name or session."
+            f"{kind} {agent_name!r} is in use by process {pid} on {host} (runtime {runtime_id}). "
+            f"One {kind} has one writer: {advice}."
         )
         self.agent_name = agent_name
         self.pid = pid

@@ -171,7 +171,13 @@ class TestCutOff:
     def test_after_a_kill_resume_finishes_it(self, tmp_path: Path, members: Members) -> None:
         """Y36: after kill -9, within a swarm of the swarm, `run --resume` and `resume NAME` finish it; nobody who had
         finished is asked again."""
-        cut_off(tmp_path, members, "right", lambda process: process.kill())
+
+        def kill_when_left_is_done(process: Any) -> None:
+            while "left finished left" not in process.stderr.readline():
+                assert process.poll() is None
+            process.kill()
+
+        cut_off(tmp_path, members, "right", kill_when_left_is_done)
         env = members.server.environment()
         again = run(tmp_path, "run", "press.toml", "--resume", env=env)
         assert (again.returncode, again.stdout) == (0, "said last\n")
@@ -213,6 +219,25 @@ class TestCutOff:
         del members.held["left"]
         assert run(tmp_path, "run", "press.toml", "--resume", env=env).stdout == "said last\n"
 
+    def test_where_a_run_was_refused_there_is_nothing_to_go_on_with(self, tmp_path: Path) -> None:
+        """Y52: where a run is refused before it begins, no command is told that would go on with it."""
+        (tmp_path / "press.toml").write_text(PRESS.replace("MODEL", "offline"))
+        command = ("run", "press.toml", "--run-id", "one", "--task")
+        assert run(tmp_path, *command, "Bees fly.").returncode == 0
+        refused = run(tmp_path, *command, "Ants walk.")
+        assert (refused.returncode, "go on with" in refused.stderr) == (1, False)
+
+    def test_what_goes_on_has_the_options_of_the_first_command(self, tmp_path: Path) -> None:
+        """Y53: the command that goes on with a run names the workspace and the model that were given."""
+        text = PRESS.replace("MODEL", "none").replace(
+            "SequentialWorkflow", 'HierarchicalSwarm"\ndirector = "last'
+        )
+        (tmp_path / "a press.toml").write_text(text.replace('"pair", "last"]', '"pair"]'))
+        done = run(tmp_path, "run", "a press.toml", "--model", "offline", "-w", "w s", "--task", "Do it.")
+        assert done.returncode == 1
+        told = "run 'a press.toml' --model offline --workspace 'w s' --resume"
+        assert f"go on with:  overwinter {told}\n" in done.stderr
+
     def test_a_member_may_ask_a_person(self, tmp_path: Path, members: Members) -> None:
         """Y40: a run in which a member asks a person pauses (exit code 3), and goes on when it is answered."""
         path = tmp_path / "press.toml"
@@ -224,7 +249,11 @@ class TestCutOff:
         assert "It waits for a person" in paused.stderr
         assert "Really?" in run(tmp_path, "pending").stdout
         assert run(tmp_path, "resume", "--all", env=env).stdout.startswith("Nothing was cut off")
-        assert run(tmp_path, "answer", "last", "Yes.").returncode == 0
+        answered = run(tmp_path, "answer", "press", "Yes.")
+        assert (answered.returncode, answered.stdout.split("\n")[1]) == (
+            0,
+            "Go on with:  overwinter resume press",
+        )
         del members.held["last"]
         assert run(tmp_path, "run", "press.toml", "--resume", env=env).stdout == "said last\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -27,6 +28,7 @@ class Addressing(ActorSystem):
 
     directory: Directory
     _boards: Boards | None = None
+    _told: WeakValueDictionary[NamedAgent, _Told] | None = None
 
     def agent(self, name: str, session: str = "") -> NamedAgent:
         """A handle on the agent of that name, which is woken up when it is first used; see :class:`NamedAgent`.
@@ -79,13 +81,20 @@ class Addressing(ActorSystem):
         """Agents that are subscribed to a topic are told its messages as tasks."""
         if isinstance(subscriber, Runs):
             subscriber = self.agent(subscriber.agent_name, subscriber.session)
-        return _Told(subscriber) if isinstance(subscriber, NamedAgent) else subscriber
+        if not isinstance(subscriber, NamedAgent):
+            return subscriber
+        if self._told is None:
+            self._told = WeakValueDictionary()
+        told = self._told.get(subscriber)
+        if told is None:
+            told = self._told[subscriber] = _Told(subscriber)
+        return told
 
 
 class _Told:
-    """Tells an agent messages as texts: a string as it is, anything else as JSON."""
+    """Tells an agent messages as texts: a string as it is, anything else as JSON. One for all handles on it."""
 
-    __slots__ = ("_agent",)
+    __slots__ = ("__weakref__", "_agent")
 
     def __init__(self, agent: NamedAgent) -> None:
         self._agent = agent

@@ -40,6 +40,16 @@ class Definitions:
             )
         self._made_by[name] = make
 
+    @property
+    def empty(self) -> bool:
+        """Whether there are none."""
+        return self._default is None and not self._made_by
+
+    def can_make(self, name: str, session: str, agent_id: str) -> bool:
+        """Whether the agent of that id is made, and not only read from its files; it is, and let go of."""
+        made = self.make(name, session)
+        return made is not None and made.agent_id == agent_id
+
     def make(self, name: str, session: str) -> Runs[Any, Any] | None:
         """The agent of that name and session, made now; None where nobody said how.
 

@@ -10,7 +10,6 @@ from weakref import WeakValueDictionary
 
 import msgspec
 from anyio import CancelScope
-from anyio.lowlevel import checkpoint
 
 from overwinter.agents.background import Background
 from overwinter.agents.berth import Berth
@@ -75,7 +74,7 @@ class Directory:
         if active_limit is not None and active_limit < 1:
             raise ConfigurationError(f"active_limit is {active_limit}; give 1 or more, or None for no limit")
         self.runtime = runtime
-        self._definitions = Definitions(make)
+        self.definitions = Definitions(make)
         self._active_limit = active_limit
         self._berths: dict[Key, Berth] = {}
         self._resting = Resting(runtime.clock, idle_timeout, self._due)
@@ -89,7 +88,7 @@ class Directory:
 
     def define(self, name: str, make: Make) -> None:
         """See :meth:`Runtime.define`."""
-        self._definitions.define(name, make)
+        self.definitions.define(name, make)
 
     def spawned(self, agent: Runs[Any, Any], *, guest: bool = False) -> None:
         """An agent was spawned on the runtime, and is the one of its name for as long as it lives there.
@@ -243,7 +242,7 @@ class Directory:
             self._berths.pop(key, None)
             raise
         try:
-            agent = self._definitions.make(*key)
+            agent = self.definitions.make(*key)
             if agent is None:
                 agent = await from_files(await self.runtime.storage(), *key)
             ref = await self._join(key, agent)
@@ -262,7 +261,7 @@ class Directory:
         if go_on:
             self.errands.go_on(key, berth, agent)
             # What it goes on with stands in its mailbox before anybody else can reach it.
-            await checkpoint()
+            await asyncio.sleep(0)
         berth.owes = not go_on
         berth.agent = agent
         if not berth.users:

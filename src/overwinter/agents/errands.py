@@ -7,8 +7,6 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from anyio.lowlevel import checkpoint
-
 from overwinter.agents.commands import InterruptRun
 from overwinter.errors import ActorStopped, NothingToResume, RunInterrupted
 
@@ -100,7 +98,7 @@ class Errands:
     async def _accepted(self, agent: Runs[Any, Any], run: asyncio.Task[Any], run_id: str) -> None:
         """Return when the task is accepted, on disk if the agent is saved, or raise why it was not."""
         # Its first step puts the message into the mailbox.
-        await checkpoint()
+        await asyncio.sleep(0)
         ref = agent.reference_on(self._directory.runtime)
         try:
             if ref is not None and not run.done():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
-from anyio.lowlevel import checkpoint
 
 from overwinter.agents import events
 from overwinter.agents.allowance import LimitMet
@@ -143,7 +143,7 @@ class Loop:
         if self._state.open_calls:
             return await self._calls.serve()
         # Others have their turn in each step, whether or not the model made anybody wait.
-        await checkpoint()
+        await asyncio.sleep(0)
         return ""
 
     async def _step_ended(self) -> None:

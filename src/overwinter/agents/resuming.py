@@ -27,7 +27,13 @@ async def resume_all(
     """What :meth:`Runtime.resume_all` does."""
     outcomes: dict[str, RunResult[Any] | Exception] = {}
     living = runtime.agents
-    made = [] if make is None else _made(await runtime.interrupted(), make)
+    directory = runtime.directory
+    made: list[Runs[Any, Any]] = []
+    named: list[UnfinishedAgent] = []
+    if make is not None:
+        made = _made(await runtime.interrupted(), make)
+    elif not directory.definitions.empty:
+        named = await runtime.interrupted()
 
     async def move_in(agent: Runs[Any, Any]) -> None:
         try:
@@ -35,20 +41,35 @@ async def resume_all(
         except Exception as error:  # noqa: BLE001 - one agent's error is no other's
             outcomes[agent.agent_id] = error
 
+    async def finish(agent: Runs[Any, Any]) -> RunResult[Any]:
+        while True:
+            result: RunResult[Any] = await agent.resume()
+            outcomes[agent.agent_id] = result
+            if result.status != "finished":
+                return result
+
     async def resume(agent: Runs[Any, Any]) -> None:
         try:
-            while True:
-                result = outcomes[agent.agent_id] = await agent.resume()
-                if result.status != "finished":
-                    return
+            await finish(agent)
         except (NothingToResume, StateNotFound):
             return
         except Exception as error:  # noqa: BLE001 - one agent's error is no other's
             outcomes[agent.agent_id] = error
 
+    async def wake(found: UnfinishedAgent) -> None:
+        try:
+            if directory.definitions.can_make(found.agent_name, found.session, found.agent_id):
+                await directory.errands.resume((found.agent_name, found.session), finish)
+        except (NothingToResume, StateNotFound):
+            return
+        except Exception as error:  # noqa: BLE001 - one agent's error is no other's
+            outcomes[found.agent_id] = error
+
     async with create_task_group() as tasks:
         for agent in living:
             tasks.start_soon(resume, agent)
+        for found in named:
+            tasks.start_soon(wake, found)
         # In groups: runs that go on at once would take turns with the thread that still claims and reads.
         for start in range(0, len(made), _GROUP):
             group = made[start : start + _GROUP]

@@ -298,7 +298,8 @@ class Runtime(Addressing):
         """Finish, all at once, what was cut off of every agent of this runtime: its last run, then its accepted tasks.
 
         :param make: called with each agent that :meth:`interrupted` finds, it makes the agent, of the same name and
-            session, which is spawned here and finished too; ``None`` leaves it alone.
+            session, which is spawned here and finished too; ``None`` leaves it alone. Unless given, those are woken up
+            by their names, and put to rest again, whose making was defined: ``Runtime(agents=...)``, :meth:`define`.
 
         Returns, by ``agent_id``, the last result of each, or the error with which it ended; agents with nothing to
         resume are left out. Cancelling it interrupts what it resumed.

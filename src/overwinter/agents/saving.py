@@ -9,7 +9,6 @@ from math import inf
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from anyio import create_task_group
-from anyio.lowlevel import checkpoint
 
 from overwinter.agents import events
 from overwinter.agents.copying import copy_of
@@ -367,7 +366,7 @@ class Saving:
             async with self._storage.encoding:
                 done = self._documents.encode_some()
                 # Kept for the rest of this turn: the next one's share belongs to the next turn.
-                await checkpoint()
+                await asyncio.sleep(0)
 
     def _autosaver(
         self,

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from anyio import Lock
-from anyio.lowlevel import checkpoint
 
 from overwinter.agents.journal_records import SleepBegan
 from overwinter.errors import ConfigurationError, SaveFailed, SaveNotDurable
@@ -194,7 +193,7 @@ async def _sleep(wake: Callable[[datetime], datetime], key: str) -> None:
 
 
 async def _wait_until(clock: Clock, until: datetime) -> None:
-    await checkpoint()
+    await asyncio.sleep(0)
     while (left := (until - clock.now()).total_seconds()) > 0:
         await clock.sleep(min(left, _SLICE))
 

@@ -7,10 +7,10 @@ import functools
 import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Literal, cast
+from weakref import WeakKeyDictionary
 
 import msgspec
 from anyio import CapacityLimiter
-from anyio.lowlevel import RunVar
 
 from overwinter.agents.deadline import deadline
 from overwinter.agents.tool_result import is_small, result_text
@@ -34,7 +34,7 @@ _Outcome = tuple[bool, str]
 
 # Conversions compute and never wait, so more at once would only share the processor.
 _CONVERSIONS = 2
-_conversions: RunVar[CapacityLimiter] = RunVar("overwinter_tool_conversions")
+_conversions: WeakKeyDictionary[asyncio.AbstractEventLoop, CapacityLimiter] = WeakKeyDictionary()
 
 _threads = ToolThreads()
 
@@ -224,12 +224,11 @@ def _failure(tool_name: str, error: BaseException) -> _Outcome:
 
 def _room_for_conversions() -> CapacityLimiter:
     """A limiter of this event loop's own, so that a result need not wait for tools that hold every thread."""
-    try:
-        return _conversions.get()
-    except LookupError:
-        limiter = CapacityLimiter(_CONVERSIONS)
-        _conversions.set(limiter)
-        return limiter
+    loop = asyncio.get_running_loop()
+    limiter = _conversions.get(loop)
+    if limiter is None:
+        limiter = _conversions[loop] = CapacityLimiter(_CONVERSIONS)
+    return limiter
 
 
 def _is_cancelled() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
@@ -137,8 +138,15 @@ _TYPES = (
     b'{"type":"state_replaced"',
 )
 
-_head_decoder = msgspec.json.Decoder(_Head)
-_record_decoder: msgspec.json.Decoder[_Telling] = msgspec.json.Decoder(_Telling)
+
+@cache
+def _head_decoder() -> msgspec.json.Decoder[_Head]:
+    return msgspec.json.Decoder(_Head)
+
+
+@cache
+def _record_decoder() -> msgspec.json.Decoder[_Telling]:
+    return msgspec.json.Decoder(_Telling)
 
 
 class _Glance:
@@ -221,7 +229,7 @@ def _glance(folder: AgentFolder, files: FileOperations) -> _Glance:
         break
     for line in read_journal(folder.journal_dir, files=files, after=glance.sequence).lines:
         if line.record.startswith(_TYPES):
-            glance.apply(_record_decoder.decode(line.record))
+            glance.apply(_record_decoder().decode(line.record))
     return glance
 
 
@@ -229,7 +237,7 @@ def _heads(folder: AgentFolder, files: FileOperations) -> Iterator[_Head]:
     """The state file, and its previous generation, as far as they can be read."""
     for path in (folder.state_path, folder.previous_path):
         with suppress(FileNotFoundError, msgspec.MsgspecError):
-            head = _head_decoder.decode(files.read_bytes(path))
+            head = _head_decoder().decode(files.read_bytes(path))
             if head.metadata.schema_version <= SCHEMA_VERSION:
                 yield head
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overwinter.cli.app import main
+from overwinter.cli import main
 
 __all__: list[str] = []
 

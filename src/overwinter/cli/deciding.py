@@ -23,7 +23,9 @@ CallArgument = Annotated[
         metavar="[CALL_ID]", help="Which call; not needed where only one waits.", show_default=False
     ),
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run at once.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run at once, with the whole swarm's.")
+]
 
 
 def add_to(app: Typer) -> None:
@@ -50,7 +52,7 @@ def _approve(
     workspace: WorkspaceOption = None,
     session: SessionOption = None,
 ) -> None:
-    """Let a call run that waits for a person's word.
+    """Let a call run that waits for a person's word: an agent's, or that of a swarm's member, however deep.
 
     Of a call that had begun when its process died, it says that it did not happen and is to run now.
     """
@@ -69,7 +71,10 @@ def _deny(
     workspace: WorkspaceOption = None,
     session: SessionOption = None,
 ) -> None:
-    """Forbid a call that waits for a person's word: it does not run, and the model is told so."""
+    """Forbid a call that waits for a person's word: it does not run, and the model is told so.
+
+    NAME is the agent's whose call it is, or the swarm's in whose run one of its members waits.
+    """
     _decide("denied", name, call_id, reason, resume, source, workspace, session)
 
 
@@ -82,7 +87,7 @@ def _answer(
     workspace: WorkspaceOption = None,
     session: SessionOption = None,
 ) -> None:
-    """Answer a question that an agent asked.
+    """Answer a question that an agent asked, or a member of a swarm, however deep.
 
     Of a call that had begun when its process died, it says that it did happen, and what came of it.
     """
@@ -99,7 +104,7 @@ def _decide(
     workspace: str | None,
     session: str | None,
 ) -> None:
-    from overwinter.cli.people import decide, print_left
+    from overwinter.cli.people import decide, print_left, whole_of
 
     with told_plainly():
         one = decide(decision, name, call_id, text, workspace, session=session)
@@ -108,7 +113,8 @@ def _decide(
             return
         from overwinter.cli.resuming import Limits, resume_agent
 
+        whole = whole_of(one, workspace).folder
         code = resume_agent(
-            one.folder.path.name, workspace, session=session, source=source, limits=Limits(), as_data=False
+            whole.path.name, workspace, session=whole.session, source=source, limits=Limits(), as_data=False
         )
     raise typer.Exit(code)

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from overwinter.agents.fork import forked
 from overwinter.agents.journal_records import StateReplaced
+from overwinter.cli.addressing import Everybody
 from overwinter.cli.finding import look_up
 from overwinter.cli.history import state_at
-from overwinter.cli.invocation import invocation
+from overwinter.cli.inspection import inspect_agent, inspect_workspace
 from overwinter.cli.keeping import keeper
 from overwinter.cli.refusal import FAILED, Refusal
 from overwinter.cli.rendering import console, say, styled_status, visible
@@ -65,7 +66,9 @@ def fork_agent(
     )
     say(to, Text(visible(str(folder.path)), "dim"))
     if body.status in ("interrupted", "paused", "failed") or body.accepted:
-        say(to, Text(f"Go on with:  {invocation()} resume {visible(new_name, lines=False)}", "dim"))
+        everybody = Everybody(inspect_workspace(workspace, bring_in=False), chosen)
+        goes_on = everybody.resume(inspect_agent(folder.path, workspace))
+        to.print(Text(f"Go on with:  {goes_on}", "dim"), soft_wrap=True)
 
 
 def _settings(one: Inspected, name: str, session: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from overwinter.persistence.journal import read_journal
 from overwinter.persistence.replay import replay_dead_runtimes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
     "Inspected",
@@ -147,9 +147,9 @@ def bring_in_logs(workspace: Workspace, note: Callable[[str], object]) -> bool:
     return True
 
 
-def agent_folders(workspace: Workspace) -> Iterator[Path]:
-    """The folders in which something of an agent stands, by name, and then those of swarms."""
-    for kind in _KINDS:
+def agent_folders(workspace: Workspace, kinds: Sequence[str] = _KINDS) -> Iterator[Path]:
+    """The folders in which something of an agent stands, by name, and then those of swarms; or of other *kinds*."""
+    for kind in kinds:
         folder = workspace.root / kind
         try:
             entries = sorted(folder.iterdir())

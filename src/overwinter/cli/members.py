@@ -10,7 +10,6 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from overwinter.cli.inspection import Inspected
     from overwinter.persistence import AgentFolder
 
 __all__ = [
@@ -21,8 +20,6 @@ __all__ = [
     "branch_lines",
     "forest",
     "members_of",
-    "runs_of_swarms",
-    "swarm_of_run",
 ]
 
 #: What stands before a member and before what is within it, and the same for the last one.
@@ -112,28 +109,6 @@ def forest(found: Sequence[KnownT]) -> tuple[list[Branch[KnownT]], list[KnownT]]
             trees.append(_branch(one, by_id, ()))
             shown |= {id(branch.one) for branch in trees[-1].everybody()}
     return trees, [one for one in found if not one.is_swarm and id(one) not in shown]
-
-
-def runs_of_swarms(found: Iterable[Inspected]) -> dict[str, str]:
-    """The runs of all swarms that are known, by their ids, each with the name of its swarm."""
-    return {
-        run.run_id: one.folder.name
-        for one in found
-        if one.is_swarm and one.state is not None
-        for run in (*one.state[1].runs, *([one.state[1].run] if one.state[1].run is not None else []))
-    }
-
-
-def swarm_of_run(one: Inspected, runs: Mapping[str, str]) -> str:
-    """The name of the swarm of which the last run of *one* is a part, or an empty text.
-
-    :param runs: what :func:`runs_of_swarms` found.
-    """
-    run = one.state[1].run if one.state is not None else None
-    parts = run.run_id.split(":") if run is not None else []
-    # The id of a part is that of the whole, a colon, and which part it is.
-    outer = (":".join(parts[:count]) for count in range(1, len(parts)))
-    return next((runs[run_id] for run_id in outer if run_id in runs), "")
 
 
 def _branch(one: KnownT, by_id: Mapping[str, KnownT], within: tuple[str, ...]) -> Branch[KnownT]:

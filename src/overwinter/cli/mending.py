@@ -39,7 +39,8 @@ def _verify(
     """Check a workspace file by file: is everything what was written, and would everybody load?
 
     It looks at configurations, at states, their checksums and the generations before them, at journals line by line, at
-    identities, leases and earlier conversations, and at what dead processes left behind. Agents may be at work.
+    identities, leases and earlier conversations, at boards and other values actors keep, and at what dead processes
+    left behind. Agents may be at work.
 
     With --repair, damaged files are set aside (as *.corrupt-<time>, never deleted), a state is made anew of the
     generation before it and the journal, torn ends are cut off, leftovers removed, and a state that was edited by hand
@@ -62,7 +63,7 @@ def _clean(
     ] = None,
     keep_runs: Annotated[
         int | None,
-        typer.Option(metavar="N", min=0, help="Keep the newest runs of each agent.", show_default=False),
+        typer.Option(metavar="N", min=1, help="Keep the newest runs of each agent.", show_default=False),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False,
     workspace: WorkspaceOption = None,

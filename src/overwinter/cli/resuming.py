@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,11 +14,10 @@ from overwinter import Runtime
 from overwinter.agents.asking import WAITS
 from overwinter.agents.budget import Budget
 from overwinter.agents.signals import run_to_end
+from overwinter.cli.addressing import Everybody, command
 from overwinter.cli.finding import counted, find_agent
 from overwinter.cli.inspection import Inspected, inspect_workspace, open_workspace
-from overwinter.cli.invocation import invocation
 from overwinter.cli.listing import as_json
-from overwinter.cli.members import runs_of_swarms, swarm_of_run
 from overwinter.cli.notices import notices
 from overwinter.cli.rebuilding import CannotRebuild, Source, rebuild
 from overwinter.cli.refusal import FAILED, INTERRUPTED, Refusal
@@ -111,11 +111,11 @@ def resume_agent(
         raise Refusal(
             f"--max-loops: {one.folder.name!r} is a swarm, and loops are its members'; they have limits of their own"
         )
-    outer = swarm_of_run(one, runs_of_swarms(inspected))
-    if outer:
-        warn(
-            f"this run of {one.what} {one.folder.name!r} is a part of swarm {outer!r}, which goes on when it is resumed"
-        )
+    everybody = Everybody(inspected, chosen)
+    outer = everybody.whole_of(one)
+    if outer is not one:
+        told = f"is a part of swarm {outer.folder.name!r}, which goes on when it is resumed"
+        warn(f"this run of {one.what} {one.folder.name!r} {told}: {everybody.go_on(one)}")
     try:
         agent = rebuild(one, made_by)
     except CannotRebuild as error:
@@ -127,7 +127,7 @@ def resume_agent(
         to = console()
         to.print(Text(visible(outcome.text)), soft_wrap=True)
     else:
-        _tell(outcome, chosen)
+        _tell(outcome, everybody, source, chosen)
     return _code([outcome])
 
 
@@ -144,9 +144,11 @@ def resume_all(chosen: str | None, *, source: str | None, limits: Limits, as_dat
     outcomes: list[Outcome] = []
     agents: list[tuple[Inspected, Runs[Any, Any]]] = []
     inspected = inspect_workspace(workspace, warn)
-    of_swarms = runs_of_swarms(inspected)
+    everybody = Everybody(inspected, chosen)
     for one in inspected:
-        if not _is_cut_off(one, limits) or swarm_of_run(one, of_swarms) or _waits_within(one, inspected):
+        if not _is_cut_off(one, limits) or everybody.swarms_of(one):
+            continue
+        if one.status == "paused" and everybody.waiting_in(one):
             continue
         try:
             agents.append((one, rebuild(one, made_by)))
@@ -176,20 +178,6 @@ def _is_cut_off(one: Inspected, limits: Limits) -> bool:
             return not body.pending
         return reason == "pause" or limits.given
     return bool(body.accepted)
-
-
-def _waits_within(one: Inspected, inspected: Sequence[Inspected]) -> bool:
-    """Whether a member of a paused swarm waits for a person."""
-    run = one.state[1].run if one.is_swarm and one.state is not None else None
-    if run is None or one.status != "paused":
-        return False
-    return any(
-        other.state is not None
-        and other.state[1].pending
-        and other.state[1].run is not None
-        and other.state[1].run.run_id.startswith(f"{run.run_id}:")
-        for other in inspected
-    )
 
 
 def _refuse_to_wait(one: Inspected) -> None:
@@ -276,16 +264,20 @@ def _code(outcomes: Sequence[Outcome]) -> int:
     return PAUSED if any(outcome.status == "paused" for outcome in outcomes) else 0
 
 
-def _tell(outcome: Outcome, chosen: str | None) -> None:
+def _tell(outcome: Outcome, everybody: Everybody, source: str | None, chosen: str | None) -> None:
     name = visible(outcome.agent.folder.name, lines=False)
     if outcome.status != "paused":
         complain(f"{outcome.agent.what} {name!r}: {outcome.told or outcome.status}")
         return
     to = console()
     say(to, Text.assemble((name, "bold"), "  ", styled_status("paused"), f"  {outcome.told}"))
-    where = "" if chosen is None else f" --workspace {visible(chosen, lines=False)}"
-    after = "pending" if outcome.waits else f"resume {name} --max-loops N (or --budget-...)"
-    say(to, Text(f"Go on with:  {invocation()} {after}{where}", "dim"))
+    if outcome.waits:
+        after = command("pending", chosen=chosen)
+    else:
+        made_by = () if source is None else ("--from", shlex.quote(source))
+        limit = "--budget-tokens N" if outcome.agent.is_swarm else "--max-loops N"
+        after = f"{everybody.go_on(outcome.agent, *made_by, limit)}  (or another limit)"
+    to.print(Text(f"Go on with:  {after}", "dim"), soft_wrap=True)
 
 
 def _print_all(to: Console, outcomes: Sequence[Outcome], workspace: Workspace) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.text import Text
 
-from overwinter.cli.invocation import invocation
+from overwinter.cli.addressing import command
 from overwinter.cli.listing import as_json
 from overwinter.cli.refusal import FAILED
 from overwinter.cli.rendering import complain, console, money, number, plural, say, visible, warn
@@ -23,11 +23,19 @@ __all__ = ["tell_outcome"]
 
 
 def tell_outcome(
-    swarm: Swarm[Any], result: RunResult[Any] | None, error: str, *, again: str, seconds: float, as_data: bool
+    swarm: Swarm[Any],
+    result: RunResult[Any] | None,
+    error: str,
+    *,
+    again: str,
+    chosen: str | None,
+    seconds: float,
+    as_data: bool,
 ) -> int:
     """Print what came of a run: its result, or the *error* with which it ended. Returns the exit code.
 
-    :param again: the command that goes on with it, empty where nothing was saved.
+    :param again: the command that goes on with it, empty where nothing was saved or there is nothing to go on with.
+    :param chosen: the workspace that was named on the command line.
     :param seconds: how long it took.
     """
     to = console(stderr=True)
@@ -39,11 +47,13 @@ def tell_outcome(
             say(to, Text(f"All that was done is saved; go on with:  {again} --resume", "dim"))
         return FAILED
     if not as_data:
-        _tell_result(swarm, result, again, seconds, to)
+        _tell_result(swarm, result, again, command("pending", chosen=chosen), seconds, to)
     return 0 if result.status == "finished" else PAUSED
 
 
-def _tell_result(swarm: Swarm[Any], result: RunResult[Any], again: str, seconds: float, to: Console) -> None:
+def _tell_result(
+    swarm: Swarm[Any], result: RunResult[Any], again: str, pending: str, seconds: float, to: Console
+) -> None:
     usage, failed = result.usage, getattr(result, "failed", ())
     parts = [
         plural(result.loop_count, "piece of work", "pieces of work"),
@@ -58,7 +68,7 @@ def _tell_result(swarm: Swarm[Any], result: RunResult[Any], again: str, seconds:
     elif not again:
         say(to, f"It is paused ({result.stop_reason}), and nothing of it was saved (autosave = false)")
     elif result.pending:
-        say(to, f"It waits for a person: {invocation()} pending lists what for; then {again} --resume")
+        say(to, f"It waits for a person: {pending} lists what for; then {again} --resume")
     else:
         limit = result.stop_reason
         raised = f"at the limit {limit}: raise that in the file, and" if limit != "pause" else "and can"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from contextlib import contextmanager
@@ -13,9 +14,9 @@ from rich.text import Text
 
 from overwinter.agents.runtime import Runtime
 from overwinter.agents.signals import run_to_end
+from overwinter.cli.addressing import command
 from overwinter.cli.boards import board_lines
 from overwinter.cli.inspection import Inspected, bring_in_logs, inspect_agent
-from overwinter.cli.invocation import invocation
 from overwinter.cli.notices import notices
 from overwinter.cli.refusal import BAD_INPUT, FAILED, INTERRUPTED, Refusal, os_reason
 from overwinter.cli.rendering import complain, console, visible, warn
@@ -60,7 +61,8 @@ def run_script(file: Path, wanted: Wanted, chosen: str | None) -> int:
     workspace = Workspace(chosen)
     task = _task(script, wanted)
     earlier = _look(swarm, workspace) if script.autosave else None
-    again = f"{invocation()} run {visible(str(file), lines=False)}"
+    model = () if wanted.model is None else ("--model", shlex.quote(visible(wanted.model, lines=False)))
+    again = command("run", shlex.quote(visible(str(file), lines=False)), *model, chosen=chosen)
     resumes = _goes_on(swarm, earlier, task, wanted, again)
     if not resumes and task is None:
         raise Refusal(f'there is no task: give one with --task, or as task = "..." under [swarm] of {file}')
@@ -77,10 +79,25 @@ def run_script(file: Path, wanted: Wanted, chosen: str | None) -> int:
         swarm,
         run.result,
         run.error,
-        again=again if script.autosave else "",
+        again=again if script.autosave and (not run.error or _can_go_on(run, earlier, workspace)) else "",
+        chosen=chosen,
         seconds=time.monotonic() - began,
         as_data=wanted.as_data,
     )
+
+
+def _can_go_on(run: _Run, earlier: Inspected | None, workspace: Workspace) -> bool:
+    """Whether there is anything to go on with of a run that ended with an error: it was not refused before it began."""
+    now = _look(run.swarm, workspace)
+    if now is None or now.status not in _UNFINISHED:
+        return False
+    return run.resumes or _run_of(now) != (_run_of(earlier) if earlier is not None else "")
+
+
+def _run_of(one: Inspected) -> str:
+    """The id of the last run."""
+    run = one.state[1].run if one.state is not None else None
+    return run.run_id if run is not None else ""
 
 
 class _Run:

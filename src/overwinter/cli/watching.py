@@ -116,7 +116,8 @@ class _View:
             return row
         glance = one.glance
         row.pattern = str(one.swarm.get("pattern") or "")
-        row.status, row.doing, row.steps = one.status, glance.doing, glance.steps
+        row.status, row.steps = one.status, glance.steps
+        row.doing = glance.doing if row.status != "interrupted" else ""  # nobody is at that any more
         row.tokens, row.cost = glance.usage.total_tokens, glance.usage.cost if glance.usage.calls else 0.0
         if one.held_by is not None:
             published = self._watchfulness.runtimes.status_of(one.held_by)

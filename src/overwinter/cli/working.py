@@ -94,7 +94,8 @@ def _run(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="One model for all agents, such as offline, to try it out.",
+            help="One model for all agents. offline, which is built in, tries the file out: its answers are sentences "
+            "of what it was sent, and it can make neither a director's plan nor a router's choice.",
             show_default=False,
         ),
     ] = None,

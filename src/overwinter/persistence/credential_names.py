@@ -7,7 +7,7 @@ from itertools import pairwise
 
 __all__ = ["is_credential_name", "words_of"]
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_WORD = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+"
 
 
 def _words(text: str) -> frozenset[str]:
@@ -53,4 +53,4 @@ def is_credential_name(name: str) -> bool:
 
 def words_of(name: str) -> list[str]:
     """The words of a name in any usual spelling, in lower case: ``xApiKey`` gives ``x``, ``api``, ``key``."""
-    return [word.lower() for word in _WORD.findall(name)]
+    return [word.lower() for word in re.findall(_WORD, name)]

@@ -224,7 +224,10 @@ def _is_gone(folder: Path, files: FileOperations) -> bool:
 
 
 def _in_use(found: Lease, folder: AgentFolder) -> AgentInUse:
-    return AgentInUse(folder.name, pid=found.pid, host=found.host, runtime_id=found.runtime_id)
+    kind = "agent"
+    if folder.path.parent.name == "actors":
+        kind = "board" if folder.session == "board" else "snapshot"
+    return AgentInUse(folder.name, pid=found.pid, host=found.host, runtime_id=found.runtime_id, kind=kind)
 
 
 def _check_fresh(

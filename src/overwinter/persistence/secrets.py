@@ -33,12 +33,13 @@ _PAIRS = frozenset({"env", "environment", "header", "headers", "params", "query"
 _IN_URLS = frozenset({"key", "sig", "signature"})
 _NAME_FIELDS = ("name", "key", "header")
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://\S+")
-_USERINFO = re.compile(r"(?<=://)[^/?#\s]*(?=@)")
-_PARAMETER = re.compile(r"(?<=[?&#;])([^=?&#;\s]+)=([^&#;\s]+)")
-_ASSIGNMENT = re.compile(r"(-{0,2}([A-Za-z_][\w.-]*)=)(.+)", re.DOTALL)
-_OPTION = re.compile(r"--?([A-Za-z][\w.-]*)")
-_SCHEME = re.compile(r"(?:Basic|Bearer|Token|Digest)\s+(\S.*)", re.IGNORECASE)
+# Compiled by re with their first use, and kept there: whoever imports overwinter may need none.
+_URL = r"[A-Za-z][A-Za-z0-9+.:-]*://\S+"
+_USERINFO = r"(?<=://)[^/?#\s]*(?=@)"
+_PARAMETER = r"(?<=[?&#;])([^=?&#;\s]+)=([^&#;\s]+)"
+_ASSIGNMENT = r"(?s)(-{0,2}([A-Za-z_][\w.-]*)=)(.+)"
+_OPTION = r"--?([A-Za-z][\w.-]*)"
+_SCHEME = r"(?i)(?:Basic|Bearer|Token|Digest)\s+(\S.*)"
 
 
 @final
@@ -187,21 +188,21 @@ class _Walk:
                 result.append([item[0], self.hide(item[1])])
             else:
                 result.append(self.plain(item, "", depth + 1))
-            option = _OPTION.fullmatch(item) if isinstance(item, str) else None
+            option = re.fullmatch(_OPTION, item) if isinstance(item, str) else None
             option = option if option and is_credential_name(option[1]) else None
         return result
 
     def argument(self, text: str) -> str:
         """An element of a list, which may be a command line's ``--name=value`` or ``NAME=value``."""
-        assignment = _ASSIGNMENT.fullmatch(text)
+        assignment = re.fullmatch(_ASSIGNMENT, text)
         if assignment is not None and is_credential_name(assignment[2]):
             return assignment[1] + self.hidden(assignment[3])
         return self.text(text)
 
     def text(self, text: str) -> str:
-        if not _URL.fullmatch(text.strip()):
+        if not re.fullmatch(_URL, text.strip()):
             return str(text)
-        return _PARAMETER.sub(self.parameter, _USERINFO.sub(self.userinfo, text))
+        return re.sub(_PARAMETER, self.parameter, re.sub(_USERINFO, self.userinfo, text))
 
     def userinfo(self, match: re.Match[str]) -> str:
         self.remember(match[0].partition(":")[2])
@@ -225,7 +226,7 @@ class _Walk:
         if isinstance(value, Secret):
             value = value.reveal()
         if isinstance(value, str):
-            scheme = _SCHEME.fullmatch(value)
+            scheme = re.fullmatch(_SCHEME, value)
             self.found.update((value, scheme[1]) if scheme else (value,))
         elif isinstance(value, (Mapping, list, tuple, set, frozenset)) and depth < _DEEPEST_CREDENTIAL:
             items = cast("Any", value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 _logger = logging.getLogger("overwinter.persistence")
+
+_ATTEMPTS = 8  # at a folder whose parent others remove and make meanwhile
 
 
 class AgentFolder(msgspec.Struct, frozen=True):
@@ -175,12 +178,15 @@ def names_in(folder: Path, files: FileOperations) -> list[str]:
 def _make(path: Path, made: list[Path], files: FileOperations) -> None:
     """Create *path* and its missing parents, and append each to *made*, the topmost first."""
     wanted = [path]
+    refused: Counter[Path] = Counter()
     while wanted:
         at = wanted[-1]
         try:
             files.mkdir(at)
         except FileNotFoundError:
-            if at.parent == at:
+            refused[at] += 1
+            # Where nothing can be made, as in /proc, it is said although the parent is there.
+            if at.parent == at or refused[at] == _ATTEMPTS:
                 raise
             wanted.append(at.parent)
             continue

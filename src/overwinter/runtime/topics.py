@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
+from types import BuiltinMethodType, MethodType
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 from weakref import WeakValueDictionary
 
@@ -39,6 +40,7 @@ class Topic(Generic[M]):
         self._name = name
         self._topics = topics
         self.subscriptions: dict[str, Subscription] = {}
+        self.relayed: dict[object, Subscription] = {}
 
     @property
     def name(self) -> str:
@@ -101,7 +103,8 @@ class Topic(Generic[M]):
         An actor's reference gets it in its own mailbox, and is unsubscribed when the actor has stopped. Anything else
         that has a ``tell``, and any function, sync or async, is called with one message after the other, by an actor
         that waits for it with a mailbox of ``mailbox_capacity``; what it raises is logged, and the message is a dead
-        letter. Raises ``ConfigurationError`` for anything else, and ``RuntimeClosed``.
+        letter. Whoever subscribes what is subscribed already shares its subscription, and what ends it ends it for all.
+        Raises ``ConfigurationError`` for anything else, and ``RuntimeClosed``.
         """
         return await self._topics.add(self, subscriber, mailbox_capacity)
 
@@ -118,15 +121,21 @@ class Topic(Generic[M]):
 class Subscription:
     """One subscriber of one topic. :meth:`cancel` ends it; so does leaving ``async with``, or the end of its actor."""
 
-    __slots__ = ("_own", "_topics", "address", "topic")
+    __slots__ = ("_own", "_topics", "address", "target", "topic")
 
     def __init__(
-        self, topics: Topics, topic: Topic[Any], address: Address, own: ActorRef[Any] | None
+        self,
+        topics: Topics,
+        topic: Topic[Any],
+        address: Address,
+        own: ActorRef[Any] | None = None,
+        target: object = None,
     ) -> None:
         self._topics = topics
         self._own = own
         self.topic = topic
         self.address = address
+        self.target = target  # what its own actor calls, as it is found again
 
     @property
     def active(self) -> bool:
@@ -178,25 +187,30 @@ class Topics:
         """What :meth:`Topic.subscribe` does."""
         target = self._adapt(subscriber)
         await self._start()
-        own: ActorRef[Any] | None = None
         if _is_ref(target):
-            ref = target
-            if ref.address.system != self.exchange.system_id:
-                raise ConfigurationError(f"{ref!r} lives on another runtime; it cannot be subscribed here")
-        else:
-            told = getattr(target, "tell", target)
-            if not callable(told):
-                raise ConfigurationError(
-                    f"{type(subscriber).__name__} cannot be subscribed; give an ActorRef, an agent, or a function"
-                )
-            relay = partial(_Relay, told, topic.name, self.exchange)
-            ref = own = await self._spawn(relay, capacity)
-        found = topic.subscriptions.get(ref.address.uid)
-        if found is not None:
-            return found
-        subscription = Subscription(self, topic, ref.address, own)
-        topic.subscriptions[ref.address.uid] = subscription
-        self._subscribed.setdefault(ref.address.uid, set()).add(subscription)
+            if target.address.system != self.exchange.system_id:
+                raise ConfigurationError(f"{target!r} lives on another runtime; it cannot be subscribed here")
+            found = topic.subscriptions.get(target.address.uid)
+            return found or self._hold(Subscription(self, topic, target.address), target)
+        told = getattr(target, "tell", target)
+        if not callable(told):
+            raise ConfigurationError(
+                f"{type(subscriber).__name__} cannot be subscribed; give an ActorRef, an agent, or a function"
+            )
+        # Who subscribes the same thing meanwhile finds it.
+        async with self._starting:
+            known = _Same(told)
+            found = topic.relayed.get(known)
+            if found is not None and self.exchange.is_alive(found.address):
+                return found
+            own = await self._spawn(partial(_Relay, told, topic.name, self.exchange), capacity)
+            topic.relayed[known] = made = Subscription(self, topic, own.address, own, known)
+            return self._hold(made, own)
+
+    def _hold(self, subscription: Subscription, ref: ActorRef[Any]) -> Subscription:
+        uid = subscription.address.uid
+        subscription.topic.subscriptions[uid] = subscription
+        self._subscribed.setdefault(uid, set()).add(subscription)
         # At once Terminated where it has stopped already.
         self._keeper_actor.context.watch(ref)
         return subscription
@@ -204,7 +218,7 @@ class Topics:
     def remove(self, subscription: Subscription) -> None:
         """It gets nothing more."""
         uid = subscription.address.uid
-        subscription.topic.subscriptions.pop(uid, None)
+        self._forget(subscription)
         held = self._subscribed.get(uid)
         if held is not None:
             held.discard(subscription)
@@ -216,7 +230,13 @@ class Topics:
     def ended(self, address: Address) -> None:
         """The actor has stopped."""
         for subscription in self._subscribed.pop(address.uid, ()):
-            subscription.topic.subscriptions.pop(address.uid, None)
+            self._forget(subscription)
+
+    def _forget(self, subscription: Subscription) -> None:
+        topic = subscription.topic
+        topic.subscriptions.pop(subscription.address.uid, None)
+        if topic.relayed.get(subscription.target) is subscription:
+            del topic.relayed[subscription.target]
 
     async def _start(self) -> None:
         async with self._starting:
@@ -259,6 +279,28 @@ class _Relay(Actor[Any]):
                 self.context.ref.address, message, f"a subscriber of {self._topic!r} failed: {error!r}"
             )
             raise
+
+
+class _Same:
+    """A function as it is found again: by what it is, and not by what it is equal to."""
+
+    __slots__ = ("_told", "_what")
+
+    def __init__(self, told: Callable[[Any], object]) -> None:
+        self._told = told  # so that nothing else gets its id
+        # A method is another object each time it is had.
+        owner = getattr(told, "__self__", None)
+        self._what = (
+            (id(owner), told.__name__)
+            if isinstance(told, (MethodType, BuiltinMethodType))
+            else (id(told), "")
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._what == other._what
+
+    def __hash__(self) -> int:
+        return hash(self._what)
 
 
 def _is_ref(target: object) -> TypeGuard[ActorRef[Any]]:

@@ -219,6 +219,31 @@ async def test_a_whole_workspace_is_resumed(workspace_dir: Path) -> None:
             await runtime.resume_all(lambda _: agent_in(workspace_dir, name="other"))
 
 
+async def test_a_workspace_is_resumed_as_its_agents_were_defined(workspace_dir: Path) -> None:
+    """Q23: without *make* they are woken up by their names, and those that nobody defined are left alone."""
+    await interrupted(workspace_dir, "one")
+    await interrupted(workspace_dir, "three")
+    await interrupted(workspace_dir, "wrong")
+    await accepted_only(workspace_dir)
+    replies = {"one": ["one is done"], "left": ["and this", "and that"]}
+
+    def made(name: str, session: str) -> Agent[str] | None:
+        if name == "wrong":
+            raise KeyError(name)
+        told = replies.get(name)
+        return None if told is None else agent_in(workspace_dir, *told, name=name, session=session)
+
+    async with Runtime(workspace_dir, agents=made, idle_timeout=None, active_limit=1) as runtime:
+        outcomes = await runtime.resume_all()
+        async with runtime.agent("left", session="s").awake() as left:
+            finished = [run.task for run in left.state.runs if run.status == "finished"]
+            assert finished == ["first", "second", "third"]
+        assert {type(one).__name__ for one in outcomes.values()} == {"RunResult", "KeyError"}
+        assert str(outcomes[runtime.agent("one").agent_id]) == "one is done"
+        assert len(outcomes) == 3
+        assert {one.agent_name for one in await runtime.interrupted()} == {"three", "wrong"}
+
+
 async def test_one_agent_that_cannot_be_had_keeps_no_other_from_going_on(workspace_dir: Path) -> None:
     await interrupted(workspace_dir, "one")
     await interrupted(workspace_dir, "two")

@@ -193,15 +193,36 @@ async def test_agents_subscribe_to_a_topic(workspace_dir: Path) -> None:
                 assert [run.task for run in agent.state.runs] == ["It snows.", '{"headline":"It thaws."}']
 
 
+async def test_an_agent_that_is_subscribed_twice_is_told_once(workspace_dir: Path) -> None:
+    async with runtime_in(workspace_dir) as runtime:
+        runtime.define("archive", lambda name, session: scripted(name, "Kept."))
+        topic = runtime.topic("news")
+        first = await topic.subscribe(runtime.agent("archive"))
+        assert await topic.subscribe(runtime.agent("archive")) is first
+        other = await topic.subscribe(runtime.agent("archive", session="other"))
+        assert other is not first
+        await other.cancel()
+        assert await topic.publish("Frost!") == 1
+        await first.cancel()
+        async with runtime.agent("archive").awake() as agent:
+            await until(lambda: agent.status == "finished")
+            assert [run.task for run in agent.state.runs] == ["Frost!"]
+
+
 async def test_a_board_is_one_for_all_of_a_runtime_and_no_other(workspace_dir: Path) -> None:
     """N45: a board is opened once in a runtime, and refused to any other as long as that holds it."""
     async with runtime_in(workspace_dir) as runtime:
         first, second = await asyncio.gather(runtime.board("plan"), runtime.board("plan"))
         assert first is second
+        await runtime.snapshot("plan", type=int, default=0)
         await first.set("goal", "x")
         async with runtime_in(workspace_dir) as other:
-            with pytest.raises(AgentInUse):
+            with pytest.raises(
+                AgentInUse, match=r"^board 'plan' is in use by process \d+ .* of another name\.$"
+            ):
                 await other.board("plan")
+            with pytest.raises(AgentInUse, match=r"^snapshot 'plan' is in use by process"):
+                await other.snapshot("plan", type=int, default=0)
         assert await off_loop((workspace_dir / "actors").is_dir)
     async with runtime_in(workspace_dir) as other:
         board = await other.board("plan")

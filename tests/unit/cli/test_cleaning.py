@@ -180,6 +180,11 @@ def test_a_damaged_agent_is_left_alone(workspace: Path, talker: Path) -> None:
     assert "damaged; overwinter verify tells more" in said
 
 
+def test_none_is_no_number_of_runs_to_keep(workspace: Path) -> None:
+    """T27: --keep-runs 0 is wrong usage, with exit code 2: the newest run always stays."""
+    assert "--keep-runs" in clean(workspace, "--keep-runs", "0", code=2).stderr
+
+
 @pytest.mark.parametrize("wrong", ["30", "d", "-3d", "0d", "soon"])
 def test_an_age_is_a_number_and_a_unit(workspace: Path, wrong: str) -> None:
     """T27: an age that cannot be read is refused with exit code 2."""

@@ -75,7 +75,9 @@ def test_pending_lists_what_waits(workspace: Path) -> None:
     """T13: pending lists every call of a workspace that waits for a person, and the command that decides it."""
     said = say(workspace, "pending").stdout
     assert 'pay({"amount":3}) (to be approved or denied)' in said
-    assert "overwinter approve|deny payer " in said
+    assert "overwinter approve payer " in said
+    assert "overwinter deny payer " in said
+    assert "overwinter answer asker TEXT " in said
     assert "(to be answered)" in said
     assert "\x1b" not in said
     assert [(one["agent_name"], one["kind"]) for one in pending(workspace)] == [

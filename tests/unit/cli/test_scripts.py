@@ -75,6 +75,12 @@ def changed(old: str, new: str) -> str:
     return HEAD.replace(old, new)
 
 
+def test_a_router_has_one_who_chooses(tmp_path: Path) -> None:
+    """Y56: a router with both `choose` and `chooser` is refused, with the line; neither is passed over in silence."""
+    text = changed('"SequentialWorkflow"', '"SwarmRouter"\nchoose = "writer"\nchooser = "editor"')
+    assert problems(tmp_path, text) == ["5: the swarm has both choose and chooser; give either"]
+
+
 class TestWhatIsRead:
     def test_members_stand_in_the_order_of_the_file(self, tmp_path: Path) -> None:
         """Y1: a swarm without `members` has all agents and swarms that no other place names, in the file's order."""

@@ -239,7 +239,14 @@ def test_what_only_agents_have_is_refused(workspace: Path) -> None:
     told = at(workspace, "fork", "press", "--name", "other", code=2).stderr
     assert "'press' is a swarm, which has members at work; fork one of these" in told
     told = at(workspace, "answer", "press", "Yes.", code=1).stderr
-    assert "no call of swarm 'press' waits for a person; its members have calls of their own" in told
+    assert "no call of swarm 'press' waits for a person, and none of its members'" in told
+
+
+def test_who_was_cut_off_is_at_nothing(workspace_dir: Path) -> None:
+    """Y54: watch tells of nobody whose process died what he did: an interrupted swarm is at nothing."""
+    asyncio.run(cut_off(workspace_dir, made_by_a_program()))
+    (row,) = json.loads(at(workspace_dir, "watch", "press", "--json").stdout)["rows"]
+    assert (row["status"], row["doing"]) == ("interrupted", "")
 
 
 def test_looking_changes_nothing(workspace: Path) -> None:

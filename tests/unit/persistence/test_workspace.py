@@ -92,6 +92,14 @@ def folder_of(workspace: Workspace, name: str, session: str = "") -> AgentFolder
     return workspace.folder(name, agent_id_for(name, session), session=session)
 
 
+def test_a_folder_that_cannot_be_made_though_its_parent_is_there(tmp_path: Path) -> None:
+    """As in /proc, where mkdir says that something is missing."""
+    files = Failing(mkdir=(errno.ENOENT, "nope"))
+    with pytest.raises(WorkspaceError, match=r"nope.* cannot be created: No such file.*WORKSPACE_DIR"):
+        create_folder(tmp_path / "nope" / "agents", files=files)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_workspace_is_the_one_given_or_the_environments_or_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -235,3 +235,25 @@ async def test_a_topic_that_nobody_knows_is_forgotten(system: ActorSystem) -> No
         assert topics is not None
         assert list(topics._topics) == ["kept"]
         assert system.topic("kept").name == "kept"
+
+
+async def test_what_is_subscribed_twice_has_one_subscription(system: ActorSystem) -> None:
+    """Functions are recognised by what they are, methods by whose they are, and by none of them what equals them."""
+    topic = system.topic("news")
+    heard: list[Any] = []
+    also: list[Any] = []
+    both = await asyncio.gather(topic.subscribe(heard.append), topic.subscribe(heard.append))
+    assert both[0] is both[1]
+    await topic.subscribe(also.append)
+    assert await topic.publish("linden") == 2
+    await settle()
+    assert (heard, also) == (["linden"], ["linden"])
+    other = await system.topic("other").subscribe(heard.append)
+    assert other is not both[0]
+    await both[0].cancel()
+    assert not both[1].active
+    again = await topic.subscribe(heard.append)
+    assert again.active
+    assert await topic.publish("heather") == 2
+    await settle()
+    assert heard == ["linden", "heather"]

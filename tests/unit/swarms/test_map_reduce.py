@@ -252,3 +252,22 @@ async def test_copies_stay_unsaved_when_the_swarm_goes_on(tmp_path: Path) -> Non
     result = await make("done").resume()
     assert result.text == '["done","done"]'
     assert not await AsyncPath(tmp_path / "agents").exists()
+
+
+async def test_copies_of_the_reducer_stay_unsaved_when_the_swarm_goes_on(tmp_path: Path) -> None:
+    """The swarm saves its reducer, and it is the copies of that which bring portions together."""
+
+    def make(*script: Any) -> MapReduce[str]:
+        mapper = Agent("mapper", model=ScriptedModel(["x" * 60], loop=True))
+        reducer = Agent("reducer", session="alice", model=ScriptedModel(script, loop=True))
+        return MapReduce(
+            "many", mapper, reducer, session="alice", reduce_chars=150, autosave=True, workspace_dir=tmp_path
+        )
+
+    with pytest.raises(MemberFailed):
+        await make(RuntimeError("broken")).run(["one", "two", "three", "four"])
+    result = await make("done").resume()
+    assert result.text == "done"
+    folders = [path.name async for path in AsyncPath(tmp_path / "agents").iterdir()]
+    assert len(folders) == 1
+    assert folders[0].startswith("reducer-")

@@ -53,8 +53,13 @@ class Copied(Member, Protocol):
         """The session it was given."""
         ...
 
-    def in_session(self, session: str) -> Member:
-        """A new one like it, of another session."""
+    @property
+    def is_saved(self) -> bool:
+        """Whether it is saved as things happen."""
+        ...
+
+    def in_session(self, session: str, *, autosave: bool | None = None) -> Member:
+        """A new one like it, of another session, saved if ``autosave`` says so."""
         ...
 
 
@@ -63,9 +68,9 @@ class MapReduce(Swarm[OutputT]):
     what came of them.
 
     A copy is told its item as it is, knows nothing of the others, and is let go of when it is done. It is saved only if
-    ``mapper`` was made with ``autosave=True``; otherwise the swarm's own journal keeps what came of each item, and one
-    that was cut off begins anew. An item that is skipped is left out of what the reducer is given, which is told how
-    many are missing; when all are skipped the run fails, and so it does when the reducer is.
+    the agent it is a copy of was made with ``autosave=True``; otherwise the swarm's own journal keeps what came of each
+    item, and one that was cut off begins anew. An item that is skipped is left out of what the reducer is given, which
+    is told how many are missing; when all are skipped the run fails, and so it does when the reducer is.
 
     :param name: any text; the swarm's, as an ``agent_name`` is an agent's.
     :param mapper: an agent.
@@ -105,6 +110,8 @@ class MapReduce(Swarm[OutputT]):
         super().__init__(
             name, members, described={"at_once": at_once, "reduce_chars": reduce_chars}, **options
         )
+        # Later on they may be saved because the swarm is, which says nothing of their copies.
+        self._saved = [member for member in members if member.is_saved]
 
     async def run(
         self, task: str | Sequence[str], *, run_id: str | None = None, queue: bool = False
@@ -170,7 +177,10 @@ class MapReduce(Swarm[OutputT]):
             if stage == "map" and number > self._at_once:
                 team.progress(number - self._at_once, len(tasks))
             key = f"{stage}/{number:05d}"
-            yield member if team.is_done(key) else member.in_session(f"{session}/{key}"), task, key
+            if team.is_done(key):
+                yield member, task, key
+            else:
+                yield member.in_session(f"{session}/{key}", autosave=member in self._saved), task, key
 
     def _split_up(self, task: str) -> list[str] | Awaitable[list[str]]:
         assert self._split is not None

@@ -45,6 +45,7 @@ class Option(Struct, frozen=True, kw_only=True):
     :ivar parameter: how the constructor of the pattern calls it, where that differs.
     :ivar one_of: of a text, those that it may be; any unless given.
     :ivar or_one_of: texts that may stand in the place of a member.
+    :ivar instead_of: another option, which cannot be given as well.
     :ivar within: those whom it names are members already; otherwise they take part by being named.
     """
 
@@ -53,6 +54,7 @@ class Option(Struct, frozen=True, kw_only=True):
     parameter: str = ""
     one_of: tuple[str, ...] = ()
     or_one_of: tuple[str, ...] = ()
+    instead_of: str = ""
     within: bool = False
 
 

@@ -75,7 +75,7 @@ PATTERNS: dict[str, Pattern] = {
         module="router",
         options={
             "choose": Option(kind="text"),
-            "chooser": Option(kind="member", parameter="choose"),
+            "chooser": Option(kind="member", parameter="choose", instead_of="choose"),
             "patterns": Option(kind="texts"),
         },
     ),

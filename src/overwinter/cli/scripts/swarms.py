@@ -62,6 +62,9 @@ def read_swarm(section: Section, *, outermost: bool) -> DescribedSwarm | None:
             section.get(key)
     else:
         for key, option in pattern.options.items():
+            if option.instead_of and option.instead_of in section and key in section:
+                told = f"{section.what} has both {option.instead_of} and {key}; give either"
+                section.wrong(key, told)
             value = read_option(section, key, option)
             if value is not None:
                 swarm.options[key] = value

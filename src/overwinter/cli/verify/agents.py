@@ -26,7 +26,7 @@ from overwinter.persistence.lease import Lease
 if TYPE_CHECKING:
     from overwinter.cli.holders import Holders
 
-__all__ = ["CheckedAgent", "check_agent"]
+__all__ = ["CheckedAgent", "check_agent", "check_name", "check_temporaries", "folder_at"]
 
 _STATE_SUFFIX = "_state.json"
 
@@ -56,7 +56,7 @@ def check_agent(path: Path, holders: Holders) -> CheckedAgent:
     """Look at every file in the folder of one agent. Nothing is changed. Blocking."""
     report = Report.of(path)
     identity = check_identity(path / ".identity.json", report)
-    folder = _folder(path, identity)
+    folder = folder_at(path, identity)
     lease = check_lease(folder.lease_path, report)
     holder = holders.of(folder)
     report.in_use = holder is not None
@@ -79,25 +79,32 @@ def check_agent(path: Path, holders: Holders) -> CheckedAgent:
         # Beside a writer one would be read before the other.
         check_against(state, previous, found.journal, report)
         _check_state_is_there(found)
-    if identity is not None and path.name not in _names(identity):
-        report.add(
-            path,
-            f"its name is not that of {path.parent.name[:-1]} {identity.agent_name!r}, so that nobody opens it",
-            "note",
-        )
+    if identity is not None:
+        check_name(path, identity, report)
     if identity is not None and lease is not None and lease.incarnation not in ("", identity.incarnation):
         report.add(folder.identity_path, "the lease is of another incarnation of this folder", "note")
     found.history_damaged = [*check_history(folder.history_dir, report), *_check_base(folder, report)]
-    found.temporaries = _check_temporaries(found)
+    found.temporaries = check_temporaries(folder, holder, report)
     return found
 
 
-def _folder(path: Path, identity: Identity | None) -> AgentFolder:
+def folder_at(path: Path, identity: Identity | None) -> AgentFolder:
+    """The folder with the names of its files, as its identity tells them, or else its state file."""
     if identity is not None:
         return AgentFolder(path, identity.agent_name, identity.agent_id, identity.session)
     # Without it the agent's name is that of its state file, as far as that goes.
     names = [each.name for each in _entries(path) if each.name.endswith(_STATE_SUFFIX)]
     return AgentFolder(path, names[0].removesuffix(_STATE_SUFFIX) if names else path.name, "")
+
+
+def check_name(path: Path, identity: Identity, report: Report) -> None:
+    """Note a folder that does not have the name that it is looked for by."""
+    if path.name not in _names(identity):
+        report.add(
+            path,
+            f"its name is not that of {path.parent.name[:-1]} {identity.agent_name!r}, so that nobody opens it",
+            "note",
+        )
 
 
 def _names(identity: Identity) -> tuple[str, str]:
@@ -125,14 +132,15 @@ def _check_state_is_there(found: CheckedAgent) -> None:
         found.report.add(found.state.path, "it is missing, and the journal does not begin at the beginning")
 
 
-def _check_temporaries(found: CheckedAgent) -> list[Path]:
+def check_temporaries(folder: AgentFolder, holder: Holder | None, report: Report) -> list[Path]:
+    """Find what a writer that died left behind, and what was set aside; returns the first."""
     left: list[Path] = []
-    for path in _entries(found.folder.path):
-        if is_temporary(path.name) and found.holder is None:
+    for path in _entries(folder.path):
+        if is_temporary(path.name) and holder is None:
             left.append(path)
-            found.report.add(path, "a writer that died left it behind", "left over")
+            report.add(path, "a writer that died left it behind", "left over")
         elif ".corrupt-" in path.name:
-            found.report.add(path, "it was damaged and set aside; delete it when you have seen it", "note")
+            report.add(path, "it was damaged and set aside; delete it when you have seen it", "note")
     return left
 
 

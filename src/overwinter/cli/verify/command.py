@@ -14,6 +14,7 @@ from overwinter.cli.listing import as_json
 from overwinter.cli.refusal import Refusal, os_reason
 from overwinter.cli.rendering import console, plural, say, visible
 from overwinter.cli.tables import print_indented
+from overwinter.cli.verify.actors import CheckedActor, check_actor, repair_actor
 from overwinter.cli.verify.agents import CheckedAgent, check_agent
 from overwinter.cli.verify.findings import Report
 from overwinter.cli.verify.journals import check_log
@@ -61,7 +62,7 @@ def verify_workspace(
 
 
 def _chosen(workspace: Workspace, names: list[str]) -> list[Path]:
-    paths = list(agent_folders(workspace))
+    paths = [*agent_folders(workspace), *agent_folders(workspace, ("actors",))]
     if not names:
         return paths
     chosen: list[Path] = []
@@ -94,7 +95,10 @@ def _check(path: Path, workspace: Workspace, holders: Holders, *, repair: bool) 
         return report
     try:
         with keeper(workspace) as keep:
-            repair_agent(found, keep)
+            if isinstance(found, CheckedActor):
+                repair_actor(found, keep)
+            else:
+                repair_agent(found, keep)
     except (PersistenceError, OSError) as error:
         report.add(path, f"it could not be repaired: {error}")
         return report
@@ -106,9 +110,9 @@ def _check(path: Path, workspace: Workspace, holders: Holders, *, repair: bool) 
     return report
 
 
-def _look_at(path: Path, holders: Holders) -> CheckedAgent | Report:
+def _look_at(path: Path, holders: Holders) -> CheckedAgent | CheckedActor | Report:
     try:
-        return check_agent(path, holders)
+        return check_actor(path, holders) if path.parent.name == "actors" else check_agent(path, holders)
     except OSError as error:
         report = Report.of(path)
         report.add(path, f"it cannot be read: {os_reason(error)}")
@@ -142,6 +146,7 @@ def _print(to: Console, workspace: Workspace, total: Report, *, verbose: bool, r
         (
             plural(total.agents, "agent"),
             *([plural(total.swarms, "swarm")] if total.swarms else []),
+            *([plural(total.actors, "actor")] if total.actors else []),
             plural(total.files, "file"),
             plural(total.records, "record"),
         )
@@ -183,6 +188,7 @@ def _as_data(workspace: Workspace, total: Report, code: int) -> dict[str, Any]:
         "verdict": {SOUND: "sound", DAMAGED: "damaged", REPAIRED: "repaired"}[code],
         "agents": total.agents,
         "swarms": total.swarms,
+        "actors": total.actors,
         "files": total.files,
         "records": total.records,
         "in_use": total.in_use,

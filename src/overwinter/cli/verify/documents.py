@@ -27,6 +27,7 @@ __all__ = [
     "check_lease",
     "check_state",
     "read",
+    "told",
 ]
 
 
@@ -97,9 +98,9 @@ def check_config(path: Path, report: Report) -> dict[str, Any] | None:
     try:
         _, body = read_document(data, path.name, checksum_required=False, kind="config")
     except SchemaTooNew as error:
-        report.add(path, _told(error), "note")
+        report.add(path, told(error), "note")
     except PersistenceError as error:
-        report.add(path, _told(error))
+        report.add(path, told(error))
     else:
         return body
     return None
@@ -115,11 +116,11 @@ def check_state(path: Path, report: Report) -> StateFile:
         found.metadata, body = read_document(data, path.name, checksum_required=True)
         found.body = msgspec.convert(body, StateBody)
     except SchemaTooNew as error:
-        report.add(path, _told(error), "note")
+        report.add(path, told(error), "note")
     except (PersistenceError, msgspec.ValidationError, RecursionError) as error:
         _check_unsealed(found, data)
         edited = "; all else in it is sound, as after an edit by hand" if found.edited else ""
-        report.add(path, f"{_told(error).rstrip('.')}{edited}")
+        report.add(path, f"{told(error).rstrip('.')}{edited}")
     return found
 
 
@@ -153,6 +154,7 @@ def _check_unsealed(found: StateFile, data: bytes) -> None:
     found.metadata, found.edited = metadata, data
 
 
-def _told(error: Exception) -> str:
-    told = str(error)
-    return told if isinstance(error, CorruptState | SchemaTooNew) else f"it is damaged: {told}"
+def told(error: Exception) -> str:
+    """What a finding says of an error."""
+    text = str(error)
+    return text if isinstance(error, CorruptState | SchemaTooNew) else f"it is damaged: {text}"

@@ -30,6 +30,7 @@ class Report(Struct, kw_only=True):
 
     agents: int = 0
     swarms: int = 0
+    actors: int = 0
     files: int = 0
     records: int = 0
     in_use: int = 0
@@ -37,8 +38,14 @@ class Report(Struct, kw_only=True):
 
     @classmethod
     def of(cls, path: Path) -> Report:
-        """One about the folder of an agent or a swarm."""
-        return cls(swarms=1) if path.parent.name == "swarms" else cls(agents=1)
+        """One about the folder of an agent, a swarm, or what an actor keeps."""
+        match path.parent.name:
+            case "swarms":
+                return cls(swarms=1)
+            case "actors":
+                return cls(actors=1)
+            case _:
+                return cls(agents=1)
 
     def add(self, path: Path, what: str, level: Level = "damaged") -> Finding:
         """Note a finding."""
@@ -60,6 +67,7 @@ class Report(Struct, kw_only=True):
         """Add what another check has seen."""
         self.agents += other.agents
         self.swarms += other.swarms
+        self.actors += other.actors
         self.files += other.files
         self.records += other.records
         self.in_use += other.in_use

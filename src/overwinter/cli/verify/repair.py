@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from overwinter.cli.verify.journals import folded
+from overwinter.cli.verify.mending import Mending
 from overwinter.cli.writing import assembled, metadata_of, plain
-from overwinter.persistence import (
-    Identity,
-    agent_id_for,
-    encode,
-    pretty,
-    replace_file,
-    set_aside,
-    write_once,
-)
+from overwinter.persistence import agent_id_for, replace_file, set_aside, write_once
 from overwinter.persistence.document import METADATA_KEY
 from overwinter.persistence.files import FILES
 from overwinter.persistence.lines import read_line
@@ -26,8 +17,6 @@ from overwinter.persistence.names import swarm_id_for
 from overwinter.persistence.segments import segment_numbers, segment_path
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from overwinter.cli.keeping import Keeper
     from overwinter.cli.verify.agents import CheckedAgent
     from overwinter.persistence.journal import JournalGap
@@ -53,54 +42,27 @@ def repair_agent(found: CheckedAgent, keep: Keeper) -> None:
         _Repair(found, incarnation).run()
 
 
-class _Repair:
+class _Repair(Mending):
     def __init__(self, found: CheckedAgent, incarnation: str) -> None:
+        super().__init__(found.folder, found.report, found.temporaries, incarnation)
         self._found = found
-        self._folder = found.folder
-        self._incarnation = incarnation
-        self._now = datetime.now(UTC)
 
     def run(self) -> None:
-        found, folder = self._found, self._folder
+        found, folder = self._found, self.folder
         self._mend_journal()
         if found.state.edited:
             self._accept_edited()
-        elif self._is_damaged(folder.state_path):
+        elif self.is_damaged(folder.state_path):
             self._rebuild_state()
-        if self._is_damaged(folder.previous_path):
-            self._set_aside(folder.previous_path)
-        if self._is_damaged(folder.config_path):
+        if self.is_damaged(folder.previous_path):
+            self.set_aside(folder.previous_path)
+        if self.is_damaged(folder.config_path):
             self._rebuild_config()
-        if found.identity is None and self._is_damaged(folder.identity_path):
+        if found.identity is None and self.is_damaged(folder.identity_path):
             self._rebuild_identity()
         for path in found.history_damaged:
-            self._set_aside(path)
-        for finding in found.report.findings:
-            if finding.level != "left over" or finding.mended:
-                continue
-            if finding.path in found.temporaries:
-                finding.mended = "removed"  # by the claim
-            elif finding.path == folder.lease_path:
-                finding.mended = "written anew"
-            elif finding.path == folder.journal_dir:
-                finding.mended = "cut off"
-
-    def _is_damaged(self, path: Path) -> bool:
-        findings = self._found.report.findings
-        return any(one.path == path and one.level == "damaged" and not one.mended for one in findings)
-
-    def _mended(self, path: Path, how: str) -> None:
-        for finding in self._found.report.findings:
-            if finding.path == path and finding.level == "damaged" and not finding.mended:
-                finding.mended = how
-
-    def _set_aside(self, path: Path) -> str:
-        """Move a damaged file away; its new name, or nothing where there is none."""
-        if not path.exists():
-            return ""
-        aside = set_aside(path, self._now)
-        self._mended(path, f"set aside as {aside.name}")
-        return aside.name
+            self.set_aside(path)
+        self.settle_leftovers()
 
     def _mend_journal(self) -> None:
         """Leave one stretch of records without a gap: that which the state needs."""
@@ -118,17 +80,17 @@ class _Repair:
 
     def _cut(self, gap: JournalGap, keep: range, how: str) -> None:
         """Keep of every segment the records that are to stay; one that loses some is set aside as it was."""
-        folder = self._folder.journal_dir
+        folder = self.folder.journal_dir
         for number in segment_numbers(folder):
             path = segment_path(folder, number)
             whole = FILES.read_bytes(path)
             kept = self._lines_of(whole, keep)
             if kept == whole:
                 continue
-            set_aside(path, self._now)
+            set_aside(path, self.now)
             if kept:
                 replace_file(path, [kept])
-        for finding in self._found.report.findings:
+        for finding in self.report.findings:
             if finding.path == gap.path and f"record {gap.after} " in finding.what:
                 finding.mended = how
 
@@ -150,72 +112,56 @@ class _Repair:
         pieces = assembled(state.metadata, document)
         previous = self._found.previous
         if previous.sound and previous.metadata is not None:
-            kept = self._folder.history_dir / f"{previous.metadata.sequence:06d}.json"
-            self._folder.history_dir.mkdir(0o700, exist_ok=True)
+            kept = self.folder.history_dir / f"{previous.metadata.sequence:06d}.json"
+            self.folder.history_dir.mkdir(0o700, exist_ok=True)
             write_once(kept, [FILES.read_bytes(previous.path)])
         replace_file(previous.path, pieces)
         replace_file(state.path, pieces)
-        self._mended(previous.path, "replaced by the edited state")
-        self._mended(state.path, "accepted as it is, with a new checksum")
+        self.mended(previous.path, "replaced by the edited state")
+        self.mended(state.path, "accepted as it is, with a new checksum")
 
     def _rebuild_state(self) -> None:
         """Make the state anew of its previous generation and the journal, or of the journal alone."""
-        path, previous, journal = self._folder.state_path, self._found.previous, self._found.journal
+        path, previous, journal = self.folder.state_path, self._found.previous, self._found.journal
         base = previous if previous.sound else None
         since = base.metadata.sequence if base is not None and base.metadata is not None else 0
         lines = journal.after(since)
         if lines is None or (base is None and not lines) or journal.bad_record:
             if path.exists():
-                moved = set_aside(path, self._now)
-                self._found.report.add(
-                    path, f"nothing is left to make it of; it was set aside as {moved.name}"
-                )
+                moved = set_aside(path, self.now)
+                self.report.add(path, f"nothing is left to make it of; it was set aside as {moved.name}")
             return
         body = folded(base.body if base else None, since, lines, path)
         body.agent = body.agent or self._found.config or {}
         reached = lines[-1].sequence if lines else since
         made_of = "its previous generation and the journal" if base is not None else "the journal"
-        pieces = assembled(metadata_of(self._folder, body, reached), plain(body))
-        aside = self._set_aside(path)
+        pieces = assembled(metadata_of(self.folder, body, reached), plain(body))
+        aside = self.set_aside(path)
         replace_file(path, pieces)
         told = f"set aside as {aside} and " if aside else ""
-        for finding in self._found.report.findings:
+        for finding in self.report.findings:
             if finding.path == path and finding.level == "damaged":
                 finding.mended = f"{told}made anew of {made_of}, up to record {reached}"
 
     def _rebuild_config(self) -> None:
-        path, best = self._folder.config_path, self._found.best
-        aside = self._set_aside(path)
+        path, best = self.folder.config_path, self._found.best
+        aside = self.set_aside(path)
         if best is None or best.body is None or best.metadata is None or not best.body.agent:
             return
         content = {"loop_count": best.body.loop_count, **best.body.agent}
         replace_file(path, assembled(best.metadata, content, checksum=False))
-        for finding in self._found.report.findings:
+        for finding in self.report.findings:
             if finding.path == path and finding.mended:
                 finding.mended = f"set aside as {aside} and made anew of the state"
 
     def _rebuild_identity(self) -> None:
         """Write anew whose folder it is, as the state or the lease says."""
-        path, best, lease = self._folder.identity_path, self._found.best, self._found.lease
+        best, lease = self._found.best, self._found.lease
         said = best.metadata if best is not None else None
         agent_id = said.agent_id if said else lease.agent_id if lease else ""
         name = said.agent_name if said else lease.agent_name if lease else ""
         session = (
             str(best.body.agent.get("session", "")) if best is not None and best.body is not None else ""
         )
-        if not agent_id:
-            return
-        aside = self._set_aside(path)
-        identity = Identity(
-            schema_version=1,
-            agent_id=agent_id,
-            agent_name=name,
-            session=session if agent_id in (agent_id_for(name, session), swarm_id_for(name, session)) else "",
-            incarnation=self._incarnation or os.urandom(16).hex(),
-            created=self._now.isoformat(),
-        )
-        write_once(path, [pretty(encode(identity)), b"\n"])
-        told = f"set aside as {aside} and " if aside else ""
-        for finding in self._found.report.findings:
-            if finding.path == path:
-                finding.mended = f"{told}made anew"
+        fits = agent_id in (agent_id_for(name, session), swarm_id_for(name, session))
+        self.rebuild_identity(agent_id, name, session if fits else "")
