@@ -114,6 +114,8 @@ async def main(customer: str, *words: str) -> None:
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(*sys.argv[1:] or sys.exit("usage: support_desk.py CUSTOMER [WORDS... | yes | no [WHY]]")))
+        asyncio.run(
+            main(*sys.argv[1:] or sys.exit("usage: support_desk.py CUSTOMER [WORDS... | yes | no [WHY]]"))
+        )
     except OverwinterError as error:
         sys.exit(str(error))
