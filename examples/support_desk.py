@@ -92,7 +92,7 @@ def support_desk(customer: str) -> SwarmRouter[str]:
     return SwarmRouter("support-desk", [questions, cases], choose=triage, session=customer, autosave=True)
 
 
-async def main(customer: str, *words: str) -> None:
+async def main(customer: str = "ann", *words: str) -> None:
     desk = support_desk(customer)
     if desk.state_path.exists():
         await desk.load()  # a customer who was here before
@@ -114,8 +114,6 @@ async def main(customer: str, *words: str) -> None:
 
 if __name__ == "__main__":
     try:
-        asyncio.run(
-            main(*sys.argv[1:] or sys.exit("usage: support_desk.py CUSTOMER [WORDS... | yes | no [WHY]]"))
-        )
+        asyncio.run(main(*sys.argv[1:]))
     except OverwinterError as error:
         sys.exit(str(error))
