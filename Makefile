@@ -52,6 +52,8 @@ bench: $(STAMP)
 	@$(BIN)/python benchmarks/long_conversation.py
 	@$(BIN)/python benchmarks/resume.py 1000 20
 	@$(BIN)/python benchmarks/many_agents.py
+	@$(BIN)/python benchmarks/thousand.py
+	@$(BIN)/python benchmarks/map_reduce.py
 
 soak: $(STAMP)
 	@$(BIN)/python -m tests.soak $(KILLS)

@@ -2,69 +2,41 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from overwinter import errors, events
 from overwinter._version import __version__
-from overwinter.agents import (
-    Agent,
-    Budget,
-    DropToolResults,
-    KeepLast,
-    Memory,
-    Message,
-    Model,
-    ModelReply,
-    ModelRequest,
-    Price,
-    Retention,
-    RetryPolicy,
-    RunResult,
-    Runtime,
-    RuntimeStatistics,
-    Summarize,
-    Tool,
-    ToolCall,
-    ToolContext,
-    ToolSpec,
-    UnfinishedAgent,
-    Usage,
-    ask_human,
-    sleep,
-    sleep_until,
-    tool,
-)
-from overwinter.errors import (
-    AgentInUse,
-    AgentNotDefined,
-    AgentPaused,
-    ConfigurationError,
-    MemberFailed,
-    ModelError,
-    ModelUnavailable,
-    NothingToResume,
-    OutputInvalid,
-    OverwinterError,
-    RunInterrupted,
-    RunPaused,
-    SaveError,
-    StateNotFound,
-    ToolError,
-    VersionConflict,
-)
-from overwinter.persistence import Secret, Snapshot
-from overwinter.runtime import (
-    Actor,
-    ActorRef,
-    Backoff,
-    Escalate,
-    Restart,
-    Resume,
-    Stop,
-    Terminated,
-)
 
 if TYPE_CHECKING:
+    from overwinter import errors, events
+    from overwinter.agents import (
+        Agent,
+        Budget,
+        DropToolResults,
+        KeepLast,
+        Memory,
+        Message,
+        Model,
+        ModelReply,
+        ModelRequest,
+        Price,
+        Retention,
+        RetryPolicy,
+        RunResult,
+        Runtime,
+        RuntimeStatistics,
+        Summarize,
+        Tool,
+        ToolCall,
+        ToolContext,
+        ToolSpec,
+        UnfinishedAgent,
+        Usage,
+        ask_human,
+        sleep,
+        sleep_until,
+        tool,
+    )
     from overwinter.agents.boards import Board
     from overwinter.agents.colleagues import colleagues
     from overwinter.agents.named import NamedAgent
@@ -88,6 +60,35 @@ if TYPE_CHECKING:
         SwarmRouter,
         Team,
         handoff,
+    )
+    from overwinter.errors import (
+        AgentInUse,
+        AgentNotDefined,
+        AgentPaused,
+        ConfigurationError,
+        MemberFailed,
+        ModelError,
+        ModelUnavailable,
+        NothingToResume,
+        OutputInvalid,
+        OverwinterError,
+        RunInterrupted,
+        RunPaused,
+        SaveError,
+        StateNotFound,
+        ToolError,
+        VersionConflict,
+    )
+    from overwinter.persistence import Secret, Snapshot
+    from overwinter.runtime import (
+        Actor,
+        ActorRef,
+        Backoff,
+        Escalate,
+        Restart,
+        Resume,
+        Stop,
+        Terminated,
     )
     from overwinter.runtime.topics import Subscription, Topic
 
@@ -173,22 +174,108 @@ __all__ = [
     "tool",
 ]
 
-
-_ELSEWHERE = {
-    "Board": "overwinter.agents.boards",
-    "NamedAgent": "overwinter.agents.named",
-    "Subscription": "overwinter.runtime.topics",
-    "Topic": "overwinter.runtime.topics",
-    "colleagues": "overwinter.agents.colleagues",
+_HOMES = {
+    "overwinter.agents": (
+        "Agent",
+        "Budget",
+        "DropToolResults",
+        "KeepLast",
+        "Memory",
+        "Message",
+        "Model",
+        "ModelReply",
+        "ModelRequest",
+        "Price",
+        "Retention",
+        "RetryPolicy",
+        "RunResult",
+        "Runtime",
+        "RuntimeStatistics",
+        "Summarize",
+        "Tool",
+        "ToolCall",
+        "ToolContext",
+        "ToolSpec",
+        "UnfinishedAgent",
+        "Usage",
+        "ask_human",
+        "sleep",
+        "sleep_until",
+        "tool",
+    ),
+    "overwinter.errors": (
+        "AgentInUse",
+        "AgentNotDefined",
+        "AgentPaused",
+        "ConfigurationError",
+        "MemberFailed",
+        "ModelError",
+        "ModelUnavailable",
+        "NothingToResume",
+        "OutputInvalid",
+        "OverwinterError",
+        "RunInterrupted",
+        "RunPaused",
+        "SaveError",
+        "StateNotFound",
+        "ToolError",
+        "VersionConflict",
+    ),
+    "overwinter.persistence": (
+        "Secret",
+        "Snapshot",
+    ),
+    "overwinter.runtime": (
+        "Actor",
+        "ActorRef",
+        "Backoff",
+        "Escalate",
+        "Restart",
+        "Resume",
+        "Stop",
+        "Terminated",
+    ),
+    "overwinter.agents.boards": ("Board",),
+    "overwinter.agents.colleagues": ("colleagues",),
+    "overwinter.agents.named": ("NamedAgent",),
+    "overwinter.agents.swarms": (
+        "AgentRearrange",
+        "ConcurrentWorkflow",
+        "GraphWorkflow",
+        "GroupChat",
+        "Handoffs",
+        "HierarchicalSwarm",
+        "MajorityVoting",
+        "MapReduce",
+        "Member",
+        "MemberPolicy",
+        "MemberResult",
+        "MixtureOfAgents",
+        "RoundRobin",
+        "SequentialWorkflow",
+        "Swarm",
+        "SwarmResult",
+        "SwarmRouter",
+        "Team",
+        "handoff",
+    ),
+    "overwinter.runtime.topics": (
+        "Subscription",
+        "Topic",
+    ),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Swarms, and what few programs need, are imported with the first that is used: not every program has one."""
-    if name not in __all__:
+    """Each name is imported with its first use (PEP 562): a program waits for what it needs, and for nothing else."""
+    if name in ("errors", "events"):
+        return import_module(f"overwinter.{name}")
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    module = import_module(_ELSEWHERE.get(name, "overwinter.agents.swarms"))
-    value = globals()[name] = getattr(module, name)
+    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from anyio import Lock
+from overwinter.agents.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import Iterator
 
     from overwinter.agents.runs import Runs
     from overwinter.agents.runtime import Runtime
@@ -22,7 +21,8 @@ class Guests:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._hosts: dict[Runs[Any, Any], set[object]] = {}
-        self._doors: dict[Runs[Any, Any], Lock] = {}
+        # One after the other: two swarms may want the same member at once.
+        self._door: Turns[Runs[Any, Any]] = Turns()
 
     def __iter__(self) -> Iterator[Runs[Any, Any]]:
         return iter(tuple(self._hosts))
@@ -34,7 +34,7 @@ class Guests:
 
         :raises AgentInUse: somebody else holds it, or it lives elsewhere in this process.
         """
-        async with self._door(member):
+        async with self._door.at(member):
             there = member.reference_on(self._runtime)
             if there is not None and not there.alive:
                 # Somebody is stopping it, and it can come back when that is done.
@@ -48,7 +48,7 @@ class Guests:
 
     async def let_go(self, member: Runs[Any, Any], host: object) -> None:
         """Stop *member*, unless another host needs it here, or it is nobody's guest."""
-        async with self._door(member):
+        async with self._door.at(member):
             hosts = self._hosts.get(member)
             if hosts is None:
                 return
@@ -60,14 +60,3 @@ class Guests:
     def adopt(self, member: Runs[Any, Any]) -> bool:
         """Make a guest a resident, which is stopped by whoever spawned it; whether it was a guest."""
         return self._hosts.pop(member, None) is not None
-
-    @asynccontextmanager
-    async def _door(self, member: Runs[Any, Any]) -> AsyncGenerator[None]:
-        """One after the other: two swarms may want the same member at once."""
-        lock = self._doors.setdefault(member, Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.statistics().tasks_waiting and not lock.locked():
-                self._doors.pop(member, None)

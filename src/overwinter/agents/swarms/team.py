@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import inspect
 from asyncio import CancelledError
-from contextlib import asynccontextmanager
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import msgspec
-from anyio import CancelScope, Lock, create_task_group, sleep_forever, to_thread
+from anyio import CancelScope, create_task_group, sleep_forever, to_thread
 from anyio.lowlevel import checkpoint
 
 from overwinter.agents import events
 from overwinter.agents.journal_records import Decided
 from overwinter.agents.swarms.assignment import Assignment, MemberPaused
 from overwinter.agents.swarms.results import MemberResult
+from overwinter.agents.turns import Turns
 from overwinter.errors import ConfigurationError, MemberFailed, SwarmChanged
 from overwinter.persistence.codec import encode_checked
 from overwinter.persistence.names import storable_name
 from overwinter.runtime.hooks import awaited_cancelled, being_cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from collections.abc import Set as AbstractSet
 
     from overwinter.agents.allowance import Account
@@ -37,14 +37,6 @@ T = TypeVar("T")
 
 _LONGEST_KEY = 2000
 _AT_A_TIME = 32
-
-
-@runtime_checkable
-class HasHold(Protocol):
-    """A member that is a team itself, and can be held at its next piece of work."""
-
-    def hold(self) -> None:
-        """Pause when the work under way has ended."""
 
 
 class Team:
@@ -81,16 +73,17 @@ class Team:
         self._cut_off = state.begun_of(self.run_id)
         self._reopened = state.reopenings_of(self.run_id)
         self._asked: set[str] = set()
-        self._turns: dict[int, Lock] = {}
-        self._swarms_at_work: dict[str, HasHold] = {}
+        # One piece of work of a member after the other: the time of an attempt begins when the member does.
+        self._turns: Turns[int] = Turns()
+        self._swarms_at_work: dict[str, Callable[[], None]] = {}
         self._under_way: set[str] = set()
 
     def pause(self, reason: str) -> None:
         """Begin no further work, and pause when what is under way has ended."""
         self.paused = self.paused or reason
         if reason == "pause":
-            for swarm in self._swarms_at_work.values():
-                swarm.hold()
+            for hold in self._swarms_at_work.values():
+                hold()
         self._park_if_idle()
 
     def is_done(self, key: str) -> bool:
@@ -114,7 +107,7 @@ class Team:
         if done is not None:
             await self._let_others_run()
         else:
-            async with self._at_work(key), self._turn_of(member):
+            async with self._at_work(key), self._turns.at(id(member)):
                 assignment = Assignment(
                     self._swarm,
                     self._stage,
@@ -128,8 +121,9 @@ class Team:
                     gone_on=self._gone_on,
                     cut_off=self._cut_off.pop(key, None),
                 )
-                if isinstance(member, HasHold):
-                    self._swarms_at_work[key] = member
+                hold: Callable[[], None] | None = getattr(member, "hold", None)
+                if hold is not None:
+                    self._swarms_at_work[key] = hold
                 try:
                     if self.paused:
                         raise MemberPaused(self.paused)
@@ -245,15 +239,6 @@ class Team:
 
     def _at_work(self, key: str) -> _AtWork:
         return _AtWork(self, key)
-
-    @asynccontextmanager
-    async def _turn_of(self, member: Member) -> AsyncGenerator[None]:
-        """One piece of work of a member after the other: the time of an attempt begins when the member does."""
-        lock = self._turns.setdefault(id(member), Lock())
-        async with lock:
-            yield
-        if not lock.locked() and not lock.statistics().tasks_waiting:
-            self._turns.pop(id(member), None)
 
     async def begin(self, key: str) -> None:
         """Work begins, unless the run is to pause."""
