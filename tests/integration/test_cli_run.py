@@ -26,6 +26,7 @@ PRESS = """\
 name = "press"
 pattern = "SequentialWorkflow"
 members = ["first", "pair", "last"]
+durability = "sync"
 
 [defaults]
 model = "MODEL"
