@@ -1,4 +1,4 @@
-"""The keyword settings of a swarm, for the type checker's sake: what they mean stands at :class:`Swarm`."""
+"""The keyword settings of a swarm, for the type checker's sake: and what they mean."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ __all__ = ["OutputT", "SwarmOptions", "refuse_unknown"]
 
 
 class SwarmOptions(TypedDict, Generic[OutputT], total=False):
-    """Everything that each swarm takes by keyword."""
+    """Everything that each swarm takes by keyword.
+
+    ``description`` says what it is for, and ``output_type`` what the final text is to be read as. With
+    ``autosave`` the swarm is saved while it works, and with it every member that is an agent or a swarm;
+    ``durability`` is as for agents, and members that do not save themselves get it too. ``policy`` says
+    what becomes of a member that fails (unless given, the run fails with it) and ``policies`` says it for
+    single members, by name. ``budget`` is what a run may spend, all members together, before it pauses.
+    """
 
     session: str
     agent_id: str | None
