@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from overwinter.agents.events import Event
+    from overwinter.agents.rates import Rates
     from overwinter.persistence.storage import Storage
     from overwinter.runtime.cell import Cell
 
@@ -30,14 +31,16 @@ _AGENT = "/agent-"
 class StatusPublisher:
     """Writes ``.runtimes/{id}/status.json``: at most once a second, in a thread of the storage, while things happen.
 
-    On the event loop it costs a comparison for each event. The second is one of those who watch, and not of the
-    runtime's clock, which may stand still.
+    On the event loop it costs a comparison for each thing that happens. The second is one of those who watch, and not
+    of the runtime's clock, which may stand still.
 
-    :param cells: the actors of the runtime, by uid.
+    :param cells: the actors of the runtime, by path.
+    :param rates: who waits for its turn at a model.
     """
 
-    def __init__(self, cells: Mapping[str, Cell]) -> None:
+    def __init__(self, cells: Mapping[str, Cell], rates: Rates) -> None:
         self._cells = cells
+        self._rates = rates
         self._storage: Storage | None = None
         self._saves: dict[str, int] = {}
         self._pause = _INTERVAL
@@ -52,13 +55,17 @@ class StatusPublisher:
         self._due = False
 
     def note(self, event: Event) -> None:
-        """Something happened."""
+        """That happened."""
         if type(event) is Saved and self._storage is not None:
             folder = event.path.rpartition(os.sep)[0]
             # At the end, where those are that were saved last.
             self._saves[folder] = self._saves.pop(folder, 0) + 1
             if len(self._saves) > _MOST:
                 del self._saves[next(iter(self._saves))]
+        self.stir()
+
+    def stir(self) -> None:
+        """Something happened."""
         if not self._due:
             self._due = True
             self._timer = asyncio.get_running_loop().call_later(self._pause, self._write)
@@ -99,9 +106,9 @@ class StatusPublisher:
         saves = list(self._saves.items())[-_MOST:]
         mailboxes: dict[str, int] = {}
         for cell in list(self._cells.values()):
-            waiting = len(cell.mailbox) + cell.mailbox.waiting
-            if waiting and cell.address.path.startswith(_AGENT) and len(mailboxes) < _MOST:
-                mailboxes[cell.address.path.removeprefix(_AGENT)] = waiting
+            waiting = len(cell) + cell.waiting
+            if waiting and cell.path.startswith(_AGENT) and len(mailboxes) < _MOST:
+                mailboxes[cell.path.removeprefix(_AGENT)] = waiting
         told = storage.statistics()
         write_status(
             storage.workspace.runtimes_dir / storage.runtime_id,
@@ -113,6 +120,7 @@ class StatusPublisher:
                 failing=told.failing,
                 saves={_relative(folder, root): count for folder, count in saves},
                 mailboxes=mailboxes,
+                waits=dict(list(self._rates.waits().items())[:_MOST]),
             ),
         )
         return clock() - began

@@ -13,7 +13,7 @@ from anyio import Lock
 
 from overwinter.agents.journal_records import SleepBegan
 from overwinter.errors import ConfigurationError, SaveFailed, SaveNotDurable
-from overwinter.runtime.scope import current
+from overwinter.runtime.scope import owner_here
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -189,7 +189,7 @@ async def _sleep(wake: Callable[[datetime], datetime], key: str) -> None:
         raise ConfigurationError(
             "in an actor a sleep needs a name, by which it is known after a restart: key="
         )
-    await owner.exchange.system.sleeps.sleep(owner.address.path.removeprefix("/"), wake, key)
+    await owner.exchange.system.sleeps.sleep(owner.path.removeprefix("/"), wake, key)
 
 
 async def _wait_until(clock: Clock, until: datetime) -> None:
@@ -200,8 +200,7 @@ async def _wait_until(clock: Clock, until: datetime) -> None:
 
 def _owner() -> Any:
     """The actor whose code runs, or ``None``."""
-    scope = current.get()
-    return None if scope is None else scope.receiver
+    return owner_here()
 
 
 def _is_named(owner: Any) -> bool:

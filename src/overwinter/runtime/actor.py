@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
 
-if TYPE_CHECKING:
-    from overwinter.runtime.context import ActorContext
+from overwinter.runtime.context import ActorContext
 
-__all__ = ["Actor", "MessageT", "is_actor"]
+if TYPE_CHECKING:
+    from overwinter.runtime.cell import Cell
+__all__ = ["Actor", "MessageT", "Unsaid", "is_actor"]
 
 MessageT = TypeVar("MessageT")
+
+
+class Unsaid(int):
+    """A capacity that nobody chose: the system's holds in its place."""
+
+    __slots__ = ()
 
 
 class Actor(Generic[MessageT]):
@@ -21,12 +28,19 @@ class Actor(Generic[MessageT]):
     """
 
     #: How many messages have room in the mailbox; None is no bound. ``spawn`` may say otherwise.
-    mailbox_capacity: int | None = 1024
+    mailbox_capacity: int | None = Unsaid(1024)
     #: What the messages in the mailbox may weigh together, as :meth:`weigh` weighs them; None is no bound.
     mailbox_weight: int | None = None
 
-    #: The actor's own side of the runtime; there from :meth:`on_start` on, not yet in ``__init__``.
-    context: ActorContext
+    #: Where the runtime keeps it; leave it alone.
+    overwinter_cell: Cell | None = None
+
+    @property
+    def context(self) -> ActorContext:
+        """The actor's own side of the runtime; there from :meth:`on_start` on, not yet in ``__init__``."""
+        if self.overwinter_cell is None:
+            raise AttributeError(f"this {type(self).__name__} was not spawned yet, and has no context")
+        return ActorContext(self.overwinter_cell)
 
     async def receive(self, message: MessageT) -> Any:
         """Handle one message; what is returned is the reply to an ask.

@@ -8,28 +8,25 @@ from collections import deque
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
-from overwinter.errors import ActorError, ActorStopped
 from overwinter.runtime.actor import Actor
-from overwinter.runtime.context import ActorContext
+from overwinter.runtime.address import Address
 from overwinter.runtime.ending import abandon, interrupted, shut_down
 from overwinter.runtime.envelope import Envelope
 from overwinter.runtime.failing import failed
 from overwinter.runtime.hooks import run_hook
-from overwinter.runtime.jobs import Crew
 from overwinter.runtime.mailbox import Mailbox
 from overwinter.runtime.refusal import refuse, stopped
-from overwinter.runtime.reply import Reply
-from overwinter.runtime.scope import current
+from overwinter.runtime.scope import in_hand, owner
 from overwinter.runtime.serving import handle_messages
 from overwinter.runtime.state import State
-from overwinter.runtime.stopping import Step, Stopping
+from overwinter.runtime.stopping import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from overwinter.runtime.address import Address
     from overwinter.runtime.exchange import Exchange
-    from overwinter.runtime.jobs import Job
+    from overwinter.runtime.jobs import Crew
+    from overwinter.runtime.reply import Reply
     from overwinter.runtime.supervision import RestartLog, Supervision
 
 __all__ = ["Cell"]
@@ -38,11 +35,12 @@ _logger = logging.getLogger("overwinter.runtime")
 
 #: What a cell has that has stopped.
 _NOBODY: Actor[Any] = Actor()
-_NO_CONTEXT = Context()
+#: The ``on_start`` of an actor that has none.
+_NO_START = Actor[Any].on_start
 
 
-class Cell:
-    """One actor: its mailbox, its children and jobs, and the one task that runs its code.
+class Cell(Mailbox):
+    """One actor: a mailbox with its children and jobs, and the one task that runs its code.
 
     The task is there only while there is something to do. It handles messages one at a time, and between two
     of them whatever is urgent: a stop, the failure of a job, an escalation of a child. How messages are
@@ -51,12 +49,12 @@ class Cell:
 
     __slots__ = (
         "_active",
+        "_address",
         "_context",
         "_ended",
-        "_parent",
+        "_handled",
         "_started",
         "actor",
-        "address",
         "children",
         "crew",
         "deferred",
@@ -64,10 +62,11 @@ class Cell:
         "exchange",
         "factory",
         "failures",
-        "handled",
-        "mailbox",
+        "in_hand",
         "named",
         "owes_goodbye",
+        "parent",
+        "path",
         "pause",
         "restart_log",
         "restarts",
@@ -76,7 +75,6 @@ class Cell:
         "stopping",
         "supervision",
         "task",
-        "urgent",
         "watchers",
         "watching",
     )
@@ -84,50 +82,56 @@ class Cell:
     def __init__(
         self,
         exchange: Exchange,
-        address: Address,
+        path: str,
         parent: Cell | None,
         actor: Actor[Any],
         factory: Callable[[], Actor[Any]] | None,
         supervision: Supervision,
         capacity: int | None,
     ) -> None:
+        # It is its mailbox, and has none: an object less for each actor, and for the garbage collector.
         weighed = actor.mailbox_weight is not None
-        self.mailbox = Mailbox(capacity, self._weigh if weighed else None, actor.mailbox_weight)
+        Mailbox.__init__(self, capacity, self._weigh if weighed else None, actor.mailbox_weight)
         self.exchange = exchange
-        self.address = address
-        self._parent = parent
+        self.path = path
+        self.parent = parent
         self.actor = actor
         self.factory = factory
         self.supervision = supervision
         self.state = State.STARTING
         self.stopping: Stopping | None = None
+        # What it is at: the number of a message or the mark of a hook; and the envelope of that message, if it has one.
+        self.in_hand: Any = None
         self.envelope: Envelope | None = None
-        self.children: dict[str, Cell] = {}
-        self.watchers: dict[str, Cell] = {}
-        self.watching: dict[str, Cell] = {}
+        # All that few actors have is made when it is needed.
+        self.children: dict[str, Cell] | None = None
+        self.watchers: dict[Cell, None] | None = None
+        self.watching: dict[Cell, None] | None = None
         self.crew: Crew | None = None
         self.deferred: set[Reply] | None = None
         self.signals: deque[Exception] | None = None
         self.restart_log: RestartLog | None = None
         self.pause: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
-        self.handled = 0
+        self._handled = 0
         self.failures = 0
         self.restarts = 0
-        self.urgent = False
         # Whether its name was chosen, and will be the same in another process.
         self.named = True
         self.owes_goodbye = False
         self._active = False
-        self._context = copy_context()
+        self._address: Address | None = None
+        self._context = _unless_empty(copy_context())
         self._started: asyncio.Future[None] | None = None
         self._ended: asyncio.Event | None = None
-        actor.context = ActorContext(self)
+        actor.overwinter_cell = self
 
     @property
-    def parent(self) -> Cell | None:
-        """The cell of the actor that spawned it; None at the root."""
-        return self._parent
+    def address(self) -> Address:
+        """Where it is found."""
+        if self._address is None:
+            self._address = Address(self.exchange.system_id, self.path, self.exchange.next_uid())
+        return self._address
 
     def _weigh(self, message: Any) -> int:
         # Not the actor's own method: a restart may replace the actor.
@@ -135,25 +139,36 @@ class Cell:
 
     # What others ask of it.
 
-    async def start(self) -> None:
-        """Run ``on_start`` and return when it has; its error is raised here. Cancelled, it goes on."""
+    def start(self) -> asyncio.Future[None] | None:
+        """Run ``on_start``; what is returned is done when it has, with its error. None: there is nothing to run."""
+        # Most actors have none, and a task for nothing is ten times the rest of what an actor costs.
+        if getattr(self.actor.on_start, "__func__", None) is _NO_START:
+            self._begun()
+            return None
         self._started = asyncio.get_running_loop().create_future()
-        self._wake()
-        await self._started
+        self.wake()
+        return self._started
 
     def accept(self, envelope: Envelope) -> bool:
         """Take a message; False if it has to wait for room. Raises :class:`ActorStopped`."""
-        accepted = self.mailbox.offer(envelope)
+        accepted = self.offer(envelope)
         if not self._active:
-            self._wake()
+            self.wake()
+        return accepted
+
+    def accept_bare(self, message: Any) -> bool:
+        """Take a message that needs no envelope; False if it needs one all the same."""
+        accepted = self.append(message)
+        if accepted and not self._active:
+            self.wake()
         return accepted
 
     def accept_system(self, message: Any) -> None:
         """Take a message of the system's, which overtakes the others."""
         if self.stopping is None:
-            self.mailbox.put_system(Envelope(message, self))
+            self.put_system(Envelope(message))
             if not self._active:
-                self._wake()
+                self.wake()
 
     def signal(self, error: Exception) -> None:
         """Let the actor have failed by ``error``, which a job or a child brought up."""
@@ -182,15 +197,16 @@ class Cell:
             self.stopping = stopping = Stopping(
                 self.exchange.clock, self.exchange.grace, drain=drain, reason=reason, error=error
             )
-            refuse(self, self.mailbox.close(admit=drain))
+            refuse(self, self.close(admit=drain))
         stopping.drain = stopping.drain and drain
         if not stopping.drain:
-            refuse(self, self.mailbox.discard())
+            refuse(self, self.discard())
         if stopping.tighten(deadline):
-            for child in self.children.values():
+            for child in tuple((self.children or {}).values()):
                 if child.stopping is not None:
                     child.request_stop(deadline=deadline)
-            stopping.arm(self.lose_patience)
+            if self.task is not None:
+                stopping.arm(self.lose_patience)
         self.hurry()
 
     async def ended(self) -> None:
@@ -206,78 +222,66 @@ class Cell:
         return self.state not in (State.STOPPING, State.STOPPED)
 
     @property
+    def handled(self) -> int:
+        """How many messages it has handled, without the one in hand."""
+        return self.in_hand - 1 if isinstance(self.in_hand, int) else self._handled
+
+    def put_down(self, handled: int) -> None:
+        """Have nothing in hand, and have handled so many messages."""
+        self._handled = handled
+        self.in_hand = self.envelope = None
+
+    @property
     def jobs(self) -> int:
         """How many jobs run."""
         return 0 if self.crew is None else len(self.crew)
 
-    # What its actor asks of it, through the context.
-
-    def defer_reply(self) -> Reply:
-        """Hand out the reply of the message in hand."""
-        envelope = self.envelope
-        if envelope is None:
-            raise RuntimeError("defer_reply() is for receive(): there is no message in hand")
-        reply = envelope.reply
-        if reply is None:
-            return envelope.deferred or Reply()
-        envelope.reply, envelope.deferred = None, reply
-        if self.deferred is None:
-            self.deferred = set()
-        self.deferred.add(reply)
-        reply.on_settled(self.deferred.discard)
-        return reply
-
-    def start_job(
-        self, function: Callable[..., Coroutine[Any, Any, object]], args: tuple[Any, ...], name: str | None
-    ) -> Job:
-        """Start a job; raises :class:`ActorStopped` once the jobs were ended."""
-        if self.state is State.STOPPED or (self.stopping is not None and self.stopping.step >= Step.JOBS):
-            raise ActorStopped(f"{self.address.path} has stopped and starts no jobs any more")
-        if self.crew is None:
-            self.crew = Crew(self, self._job_failed)
-        label = name or getattr(function, "__name__", "job")
-        return self.crew.start(function, args, f"{self.address.path} {label}")
-
-    def _job_failed(self, job: Job, error: BaseException) -> None:
-        if not isinstance(error, Exception):
-            cause, error = error, ActorError(f"job {job.name} was torn down by {type(error).__name__}")
-            error.__cause__ = cause
-        if job.cancelled or self.stopping is not None:
-            _logger.warning("job %s failed while it was being ended", job.name, exc_info=error)
-        else:
-            self.signal(error)
-
     # Its task.
+
+    def wake(self) -> None:
+        """Have a task, now or when those woken before it have begun; there is something to do."""
+        self._active = True
+        if self.exchange.shift.may_begin(self):
+            self.begin()
+
+    def begin(self) -> None:
+        """Have a task now."""
+        self.run(self._live())
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Let ``coroutine`` be what its task does from now on."""
         self._active = True
+        if self._context is None:
+            self._context = Context()
         # Task and not create_task: under an eager task factory the actor would run inside its sender's tell.
         self.task = asyncio.Task(
-            coroutine, loop=asyncio.get_running_loop(), name=self.address.path, context=self._context
+            coroutine, loop=asyncio.get_running_loop(), name=self.path, context=self._context
         )
-        self.task.add_done_callback(self._left)
-
-    def _wake(self) -> None:
-        self.run(self._live())
+        self.task.add_done_callback(self._left, context=self._context)
 
     def hurry(self) -> None:
         """Have it look up from its messages: at the next one, or now when it waits out a backoff to stop."""
-        self.urgent = True
+        self.interrupt()
         if self.stopping is not None and self.pause is not None and not self.pause.done():
             self.pause.set_result(None)
         if not self._active:
-            self._wake()
+            self.wake()
 
     async def _live(self) -> None:
+        was = owner.set(self), in_hand.set(None)
+        self.exchange.shift.begun(self)
         try:
             if self.state is State.STARTING and self.stopping is None:
                 await self._begin()
             while self.stopping is None:
-                self.urgent = False
+                if self.interrupted:
+                    self.resume()
                 if self.signals:
                     await failed(self, self.signals.popleft())
                 elif await handle_messages(self):
+                    # What an idle actor's context held besides would be two objects more for each of them.
+                    owner.reset(was[0])
+                    in_hand.reset(was[1])
                     self._rest()
                     return
         except asyncio.CancelledError:
@@ -287,11 +291,17 @@ class Cell:
         await shut_down(self)
 
     def _rest(self) -> None:
-        self.envelope = None
-        current.set(None)
-        self.mailbox.rest()
+        self.rest()
+        if self.task is not None:
+            # All went well; a callback that has nothing to do would cost a turn of the loop.
+            self.task.remove_done_callback(self._left)
         self.task = None
+        self._context = _unless_empty(self._context)
         self._active = False
+
+    def _begun(self) -> None:
+        self.state = State.RUNNING
+        self.owes_goodbye = True
 
     async def _begin(self) -> None:
         try:
@@ -299,14 +309,13 @@ class Cell:
         except Exception as error:
             # spawn raises it, as soon as the cell has stopped and the name is free again.
             if self._started is None or self._started.done():
-                _logger.exception("%s failed to start", self.address.path)
+                _logger.exception("%s failed to start", self.path)
             self.request_stop()
             if self.stopping is not None:
                 self.stopping.reason = "failed"
                 self.stopping.error = error
         else:
-            self.state = State.RUNNING
-            self.owes_goodbye = True
+            self._begun()
             if self._started is not None and not self._started.done():
                 self._started.set_result(None)
             self._started = None
@@ -330,8 +339,10 @@ class Cell:
     def forget(self) -> None:
         """Let go of the actor, so that it is gone with its last user and does not wait for the garbage collection."""
         self.actor = _NOBODY
-        self.envelope = None
-        self._context = _NO_CONTEXT
+        self.factory = self.envelope = self._context = None
+        self.children = self.watchers = self.watching = self.restart_log = None
+        if self.stopping is not None:
+            self.stopping.error = None  # whose traceback holds frames
         if self.crew is not None and not len(self.crew):
             self.crew = None
 
@@ -348,17 +359,23 @@ class Cell:
     def _left(self, task: asyncio.Task[None]) -> None:
         # Most tasks end because there was nothing left to do. One that was cancelled before its first step,
         # though, never ran at all, and what it was to do would be left undone for ever.
+        self.exchange.shift.begun(self)
         if self.state is State.STOPPED and task is self.task:
             self.task = None
         if task is not self.task or not self._active or self.state is State.STOPPED:
             return
         error = None if task.cancelled() else task.exception()
         if self.stopping is not None and self.stopping.cut:
-            _logger.debug("%s was cut before it began", self.address.path)
+            _logger.debug("%s was cut before it began", self.path)
         elif error is None:
-            _logger.warning("the task of %s was cancelled from outside; the actor stops", self.address.path)
+            _logger.warning("the task of %s was cancelled from outside; the actor stops", self.path)
         else:
-            _logger.error("the task of %s was torn down; the actor stops", self.address.path, exc_info=error)
+            _logger.error("the task of %s was torn down; the actor stops", self.path, exc_info=error)
         reason = "cancelled" if error is None else "failed"
         self.request_stop(deadline=self.exchange.clock.monotonic(), reason=reason, error=error)
         self.run(shut_down(self))
+
+
+def _unless_empty(context: Context | None) -> Context | None:
+    """The context, or None for one that holds nothing: an idle actor need not keep that."""
+    return context if context is not None and len(context) else None

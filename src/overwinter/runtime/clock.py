@@ -62,4 +62,4 @@ class SystemClock:
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Cancellable:
         """Call ``callback`` on the running event loop after ``seconds``, once."""
-        return asyncio.get_running_loop().call_later(max(0.0, seconds), callback)
+        return asyncio.get_running_loop().call_later(seconds if seconds > 0 else 0.0, callback)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from overwinter.errors import ConfigurationError
-from overwinter.runtime.reference import ActorRef
+from overwinter.runtime.jobs import Job, start_job
+from overwinter.runtime.messages import Terminated
+from overwinter.runtime.reference import ActorRef, cell_of
+from overwinter.runtime.reply import Reply
 from overwinter.runtime.state import State
 from overwinter.runtime.supervision import Restart
+from overwinter.runtime.watching import unwatch, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -15,8 +19,6 @@ if TYPE_CHECKING:
     from overwinter.runtime.actor import Actor
     from overwinter.runtime.cell import Cell
     from overwinter.runtime.clock import Clock
-    from overwinter.runtime.jobs import Job
-    from overwinter.runtime.reply import Reply
     from overwinter.runtime.supervision import Supervision
     from overwinter.runtime.system import ActorSystem
 
@@ -44,7 +46,7 @@ class ActorContext:
     @property
     def ref(self) -> ActorRef[Any]:
         """The reference to this actor."""
-        return ActorRef(self._cell.address, self._cell.exchange)
+        return ActorRef(self._cell)
 
     @property
     def system(self) -> ActorSystem:
@@ -61,9 +63,9 @@ class ActorContext:
         """The actor that sent the message in hand; None if no actor did, or none is in hand."""
         envelope = self._cell.envelope
         # A sender of another system in this process is out of this one's reach.
-        if envelope is None or envelope.sender is None or envelope.sender.system != self._cell.address.system:
+        if envelope is None or envelope.sender is None or envelope.sender.exchange is not self._cell.exchange:
             return None
-        return ActorRef(envelope.sender, self._cell.exchange)
+        return ActorRef(envelope.sender)
 
     def defer_reply(self) -> Reply:
         """Answer the message in hand later, through what this returns, and not by what ``receive`` returns.
@@ -72,7 +74,18 @@ class ActorContext:
         nowhere. Those still open when the actor has stopped, or is restarted, are answered with
         ``ActorStopped``. Raises ``RuntimeError`` outside of ``receive``.
         """
-        return self._cell.defer_reply()
+        cell = self._cell
+        if type(cell.in_hand) is not int:
+            raise RuntimeError("defer_reply() is for receive(): there is no message in hand")
+        envelope = cell.envelope
+        if envelope is None or envelope.future is None:
+            return Reply()
+        reply = envelope.defer()
+        if not reply.done:
+            if cell.deferred is None:
+                cell.deferred = set()
+            reply.stand_in(cell.deferred)
+        return reply
 
     def start_soon(
         self, function: Callable[[*Ts], Coroutine[Any, Any, object]], *args: *Ts, name: str | None = None
@@ -83,7 +96,7 @@ class ActorContext:
         cancelled when the actor is restarted and, after ``on_stop``, when it stops. Raises ``ActorStopped``
         after that.
         """
-        return self._cell.start_job(function, args, name)
+        return start_job(self._cell, function, args, name)
 
     async def spawn(
         self,
@@ -108,13 +121,20 @@ class ActorContext:
         Told once, at once if it has stopped already. Restarts are not told; this actor's own restart keeps
         it.
         """
-        if ref.address == self._cell.address:
+        cell = cell_of(ref)
+        if cell is self._cell:
             raise ConfigurationError("an actor cannot watch itself; use on_stop")
-        self._cell.exchange.watch(self._cell, ref.address)
+        if cell.state is State.STOPPED or cell.exchange is not self._cell.exchange:
+            self._cell.accept_system(Terminated(cell.address, "gone"))
+        else:
+            watch(self._cell, cell)
 
     def unwatch(self, ref: ActorRef[Any]) -> None:
         """Call :meth:`watch` off; a ``Terminated`` not yet handled is dropped."""
-        self._cell.exchange.unwatch(self._cell, ref.address)
+        unwatch(self._cell, cell_of(ref))
+        self._cell.drop_system(
+            lambda message: isinstance(message, Terminated) and message.address == ref.address
+        )
 
     def stop_self(self, *, drain: bool = False) -> None:
         """Stop this actor when the message in hand is finished; with ``drain``, when the mailbox is empty."""

@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+import asyncio
+from typing import Any
 
 import msgspec
 
-from overwinter.runtime.reply import Reply
+from overwinter.runtime.reply import Reply, raise_in
 
-if TYPE_CHECKING:
-    from overwinter.runtime.address import Address
-
-__all__ = ["Envelope", "JobEnvelope", "Receiver", "Reply"]
-
-
-class Receiver(Protocol):
-    """What an envelope knows of the actor it is for."""
-
-    address: Address
-    envelope: Envelope | None
-
-    @property
-    def parent(self) -> Receiver | None:
-        """The actor that spawned it; None at the root."""
-        ...
+__all__ = ["Envelope"]
 
 
 class Envelope(msgspec.Struct, eq=False):
     """A message with what its delivery needs. Two envelopes are never equal.
 
-    ``receiver`` is the actor it is for, ``sender`` the address of the actor that sent it, and ``reply`` is there
-    if somebody waits for an answer; it becomes ``deferred`` when the answer is to be given later. ``queued``
-    tells whether it stands in a mailbox, ``weight`` what it weighs there.
+    Not every message has one: what is told by nobody in particular, and has room, stands in the mailbox as it is.
+    ``sender`` is the cell of the actor that sent it, and ``future`` is there if somebody waits for an answer;
+    ``reply`` is the answering end of it, once an actor has asked for that. ``queued`` tells whether it stands in a
+    mailbox, ``weight`` what it weighs there.
     """
 
-    # A Struct and not a class with slots: one is made for every message, at half the time.
+    # A Struct and not a class with slots: it is made in half the time.
     message: Any
-    receiver: Any
     sender: Any = None
+    future: asyncio.Future[Any] | None = None
     reply: Reply | None = None
     queued: bool = False
     weight: int = 0
-    deferred: Reply | None = None
 
+    def defer(self) -> Reply:
+        """The answering end, for the actor that has it in hand; from now on only that answers."""
+        if self.reply is None:
+            # Only the asker can have ended the wait for a message that is in hand.
+            self.reply = Reply(self.future, abandoned=self.future is not None and self.future.done())
+        return self.reply
 
-class JobEnvelope(Envelope, eq=False):
-    """What a job has in hand: no message, and whether the job has ended."""
+    def complete(self, value: Any) -> None:
+        """Answer with what ``receive`` returned, unless the answer was deferred."""
+        future = self.future
+        if future is not None and self.reply is None and not future.done():
+            future.set_result(value)
 
-    ended: bool = False
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error, a deferred answer too."""
+        if self.reply is not None:
+            self.reply.fail(error)
+        elif self.future is not None:
+            raise_in(self.future, error)
+
+    def abandon(self, error: BaseException | None = None) -> None:
+        """The asker waits no more; with an ``error``, that is what it sees raised."""
+        if self.reply is not None:
+            self.reply.abandon(error)
+        elif self.future is not None and error is not None:
+            raise_in(self.future, error)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from overwinter.errors import ActorStopped, ConfigurationError, RestartLimitReached
 from overwinter.runtime.actor import is_actor
-from overwinter.runtime.context import ActorContext
 from overwinter.runtime.family import end_children
 from overwinter.runtime.hooks import run_hook
 from overwinter.runtime.refusal import describe
@@ -31,10 +30,8 @@ async def failed(cell: Cell, error: Exception, envelope: Envelope | None = None)
 
     ``envelope`` is the message that was in hand; who asked it sees the error.
     """
-    cell.envelope = None
-    reply = None if envelope is None else envelope.reply or envelope.deferred
-    if reply is not None:
-        reply.fail(error)
+    if envelope is not None:
+        envelope.fail(error)
     failure: Exception | None = error
     while failure is not None:
         failure = await _supervise(cell, failure)
@@ -48,7 +45,7 @@ async def _supervise(cell: Cell, error: Exception) -> Exception | None:
         # A mailbox is drained further only by an actor that may go on as it is.
         if not isinstance(policy, Resume):
             cell.stopping.drain = False
-            cell.urgent = True
+            cell.interrupt()
         _log(cell, error, "it was stopping already")
         return None
     match policy:
@@ -57,7 +54,7 @@ async def _supervise(cell: Cell, error: Exception) -> Exception | None:
         case Restart():
             return await _restart(cell, error, policy)
         case Escalate():
-            parent = "the system" if cell.parent is None else cell.parent.address.path
+            parent = "the system" if cell.parent is None else cell.parent.path
             _log(cell, error, f"it stops, and so {parent} has failed")
             cell.request_stop(reason="escalated", error=error)
         case _:
@@ -72,7 +69,7 @@ async def _restart(cell: Cell, error: Exception, policy: Restart) -> Exception |
     attempt = cell.restart_log.admit(policy, cell.exchange.clock.monotonic())
     if attempt is None:
         limit = RestartLimitReached(
-            f"{cell.address.path} failed more than {policy.max_restarts} times within {policy.within:g} s; "
+            f"{cell.path} failed more than {policy.max_restarts} times within {policy.within:g} s; "
             f"the last failure was {describe(error)}"
         )
         limit.__cause__ = error
@@ -102,7 +99,7 @@ async def _restart(cell: Cell, error: Exception, policy: Restart) -> Exception |
 async def _clear_away(cell: Cell, error: Exception) -> None:
     """End what belonged to the life that failed."""
     for reply in tuple(cell.deferred or ()):
-        restarted = ActorStopped(f"{cell.address.path} was restarted before it answered")
+        restarted = ActorStopped(f"{cell.path} was restarted before it answered")
         restarted.__cause__ = error
         reply.fail(restarted)
     if cell.crew is not None:
@@ -138,8 +135,8 @@ async def _start_again(cell: Cell, error: Exception) -> None:
             _log(cell, another, "on_restart failed in the object that is replaced")
         actor = cell.factory()
         if not is_actor(actor):
-            raise ConfigurationError(f"{cell.address.path} was spawned by a callable that returned no Actor")
-        actor.context = ActorContext(cell)
+            raise ConfigurationError(f"{cell.path} was spawned by a callable that returned no Actor")
+        actor.overwinter_cell = cell
         cell.actor = actor
     await run_hook(cell, cell.actor.on_start)
     cell.owes_goodbye = True
@@ -154,11 +151,9 @@ def _decide(cell: Cell, error: Exception) -> Policy:
     try:
         return decide(cell.supervision, error)
     except Exception:
-        _logger.exception("the supervision of %s failed itself; the actor stops", cell.address.path)
+        _logger.exception("the supervision of %s failed itself; the actor stops", cell.path)
         return Stop()
 
 
 def _log(cell: Cell, error: Exception, outcome: str, *, level: int = logging.ERROR) -> None:
-    _logger.log(
-        level, "actor %s failed (%s); %s", cell.address.path, describe(error), outcome, exc_info=error
-    )
+    _logger.log(level, "actor %s failed (%s); %s", cell.path, describe(error), outcome, exc_info=error)

@@ -6,8 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import ActorError
-from overwinter.runtime.envelope import Envelope
-from overwinter.runtime.scope import current
+from overwinter.runtime.scope import in_hand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -22,9 +21,9 @@ async def run_hook(cell: Cell, hook: Callable[..., Coroutine[Any, Any, None]], *
 
     Raises what it raises; ``CancelledError`` only when the task itself is being cancelled.
     """
-    scope = Envelope(None, cell)
-    cell.envelope = scope
-    current.set(scope)
+    mark = object()
+    cell.in_hand = mark
+    in_hand.set(mark)
     try:
         await hook(*args)
     except asyncio.CancelledError as cancelled:
@@ -32,8 +31,8 @@ async def run_hook(cell: Cell, hook: Callable[..., Coroutine[Any, Any, None]], *
             raise
         raise awaited_cancelled(hook.__name__, cancelled) from cancelled
     finally:
-        if cell.envelope is scope:
-            cell.envelope = None
+        if cell.in_hand is mark:
+            cell.in_hand = None
 
 
 def being_cancelled() -> bool:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from overwinter.runtime.envelope import JobEnvelope
-from overwinter.runtime.scope import current
+from overwinter.errors import ActorError, ActorStopped
+from overwinter.runtime.scope import JobMark, in_hand, owner
+from overwinter.runtime.state import State
+from overwinter.runtime.stopping import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from overwinter.runtime.envelope import Receiver
+    from overwinter.runtime.cell import Cell
 
-__all__ = ["Crew", "Job"]
+__all__ = ["Crew", "Job", "start_job"]
+
+_logger = logging.getLogger("overwinter.runtime")
 
 
 class Job:
@@ -53,14 +58,13 @@ class Job:
 
 
 class Crew:
-    """The jobs of one actor. ``failed(job, error)`` is called for each that raises."""
+    """The jobs of one actor, which fails by what they raise."""
 
-    __slots__ = ("_failed", "_jobs", "_owner")
+    __slots__ = ("_cell", "_jobs")
 
-    def __init__(self, owner: Receiver, failed: Callable[[Job, BaseException], object]) -> None:
-        self._owner = owner
-        self._failed = failed
-        self._jobs: dict[asyncio.Task[object], tuple[Job, JobEnvelope]] = {}
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._jobs: dict[asyncio.Task[object], tuple[Job, JobMark]] = {}
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -70,15 +74,16 @@ class Crew:
     ) -> Job:
         """Start a job in a copy of the current context."""
         context = copy_context()
-        scope = JobEnvelope(None, self._owner)
-        context.run(current.set, scope)
+        mark = JobMark()
+        context.run(owner.set, self._cell)
+        context.run(in_hand.set, mark)
         # Task and not create_task: under an eager task factory the job would begin inside this call.
         task: asyncio.Task[object] = asyncio.Task(
             function(*args), loop=asyncio.get_running_loop(), name=name, context=context
         )
         job = Job(name, task)
-        self._jobs[task] = (job, scope)
-        task.add_done_callback(self._ended)
+        self._jobs[task] = (job, mark)
+        task.add_done_callback(self._ended, context=context)
         return job
 
     async def end(self) -> None:
@@ -93,9 +98,30 @@ class Crew:
         return [job.name for job, _ in self._jobs.values()]
 
     def _ended(self, task: asyncio.Task[object]) -> None:
-        job, scope = self._jobs.pop(task)
-        scope.ended = True
+        job, mark = self._jobs.pop(task)
+        mark.ended = True
         if not task.cancelled():
             error = task.exception()
             if error is not None:
                 self._failed(job, error)
+
+    def _failed(self, job: Job, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            cause, error = error, ActorError(f"job {job.name} was torn down by {type(error).__name__}")
+            error.__cause__ = cause
+        if job.cancelled or self._cell.stopping is not None:
+            _logger.warning("job %s failed while it was being ended", job.name, exc_info=error)
+        else:
+            self._cell.signal(error)
+
+
+def start_job(
+    cell: Cell, function: Callable[..., Coroutine[Any, Any, object]], args: tuple[Any, ...], name: str | None
+) -> Job:
+    """Start a job of ``cell``; raises :class:`ActorStopped` once its jobs were ended."""
+    if cell.state is State.STOPPED or (cell.stopping is not None and cell.stopping.step >= Step.JOBS):
+        raise ActorStopped(f"{cell.path} has stopped and starts no jobs any more")
+    if cell.crew is None:
+        cell.crew = Crew(cell)
+    label = name or getattr(function, "__name__", "job")
+    return cell.crew.start(function, args, f"{cell.path} {label}")

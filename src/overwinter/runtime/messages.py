@@ -11,6 +11,7 @@ import msgspec
 
 from overwinter.errors import MessageRefused
 from overwinter.runtime.address import Address
+from overwinter.runtime.envelope import Envelope
 
 __all__ = ["PLAIN_TYPES", "Terminated", "check_message"]
 
@@ -73,6 +74,8 @@ def check_message(message: object) -> None:
 
 
 def _is_plain(kind: type[Any]) -> bool:
+    if issubclass(kind, Envelope):  # or a mailbox would take what was told for its envelope
+        return False
     if issubclass(kind, (msgspec.Struct, enum.Enum)) or "__dataclass_fields__" in dir(kind):
         return True
     if any(kind is _loaded(module, name) for module, name in _PLAIN_BY_NAME):

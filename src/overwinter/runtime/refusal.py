@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from overwinter.errors import ActorStopped
+from overwinter.runtime.envelope import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from overwinter.runtime.cell import Cell
-    from overwinter.runtime.envelope import Envelope
 
 __all__ = ["describe", "refuse", "stopped"]
 
 
-def refuse(
-    cell: Cell, envelopes: Iterable[Envelope], why: str = "stopped before it began the message"
-) -> None:
-    """Make dead letters of the messages, and answer those who asked with ``ActorStopped``."""
-    for envelope in envelopes:
+def refuse(cell: Cell, messages: Iterable[Any], why: str = "stopped before it began the message") -> None:
+    """Make dead letters of the messages, in envelopes or not, and answer those who asked with ``ActorStopped``."""
+    for message in messages:
+        envelope = message if isinstance(message, Envelope) else Envelope(message)
         cell.exchange.dead_letters.add(cell.address, envelope.message, f"the actor {why}")
-        if envelope.reply is not None:
-            envelope.reply.fail(stopped(cell, why))
+        # A deferred answer is not this message's any more: the actor may give it still, and its end fails it.
+        if envelope.future is not None and envelope.reply is None:
+            envelope.fail(stopped(cell, why))
 
 
 def stopped(cell: Cell, why: str) -> ActorStopped:
     """The error for somebody who waited for a cell that stops; what it failed by, if it did, is the cause."""
-    error = ActorStopped(f"{cell.address.path} {why}")
+    error = ActorStopped(f"{cell.path} {why}")
     if cell.stopping is not None:
         error.__cause__ = cell.stopping.error
     return error

@@ -11,7 +11,7 @@ from overwinter.errors import ActorError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Reply"]
+__all__ = ["Reply", "raise_in"]
 
 _logger = logging.getLogger("overwinter.runtime")
 
@@ -23,14 +23,14 @@ class Reply:
     on the event loop's thread only; from another one go through ``loop.call_soon_threadsafe``.
     """
 
-    __slots__ = ("_abandoned", "_callbacks", "_done", "_future", "_settled")
+    __slots__ = ("_abandoned", "_callbacks", "_done", "_future", "_open")
 
-    def __init__(self, future: asyncio.Future[Any] | None = None) -> None:
+    def __init__(self, future: asyncio.Future[Any] | None = None, *, abandoned: bool = False) -> None:
         self._future = future
-        self._done = False
-        self._abandoned = False
+        self._done = abandoned
+        self._abandoned = abandoned
         self._callbacks: list[Callable[[], object]] | None = None
-        self._settled: Callable[[Reply], object] | None = None
+        self._open: set[Reply] | None = None
 
     @property
     def done(self) -> bool:
@@ -53,7 +53,8 @@ class Reply:
     def fail(self, error: BaseException) -> None:
         """Answer with an error, which the asker sees raised."""
         if not self._done:
-            self._raise(error)
+            if self._future is not None:
+                raise_in(self._future, error)
             self._settle()
 
     def abandon(self, error: BaseException | None = None) -> None:
@@ -61,8 +62,8 @@ class Reply:
         if self._done:
             return
         self._abandoned = True
-        if error is not None:
-            self._raise(error)
+        if error is not None and self._future is not None:
+            raise_in(self._future, error)
         callbacks = self._callbacks or ()
         self._settle()
         for callback in callbacks:
@@ -77,31 +78,30 @@ class Reply:
                 self._callbacks = []
             self._callbacks.append(callback)
 
-    def on_settled(self, callback: Callable[[Reply], object]) -> None:
-        """Call ``callback`` once it is done, whichever way; there is room for one such callback."""
-        if self._done:
-            callback(self)
-        else:
-            self._settled = callback
-
-    def _raise(self, error: BaseException) -> None:
-        future = self._future
-        if future is None or future.done():
-            return
-        if isinstance(error, (StopIteration, asyncio.CancelledError)):
-            # A future refuses the first, and by the second the asker would seem to have been cancelled
-            # itself.
-            cause = error
-            error = ActorError(f"the actor answered with {cause!r}")
-            error.__cause__ = cause
-        future.set_exception(error)
+    def stand_in(self, replies: set[Reply]) -> None:
+        """Be one of ``replies`` until it is done, whichever way."""
+        if not self._done:
+            replies.add(self)
+            self._open = replies
 
     def _settle(self) -> None:
         self._done = True
         self._callbacks = None
-        if self._settled is not None:
-            settled, self._settled = self._settled, None
-            settled(self)
+        if self._open is not None:
+            self._open.discard(self)
+            self._open = None
+
+
+def raise_in(future: asyncio.Future[Any], error: BaseException) -> None:
+    """Let whoever waits for ``future`` see ``error`` raised, if it is not done."""
+    if future.done():
+        return
+    if isinstance(error, (StopIteration, asyncio.CancelledError)):
+        # A future refuses the first, and by the second the asker would seem to have been cancelled itself.
+        cause = error
+        error = ActorError(f"the actor answered with {cause!r}")
+        error.__cause__ = cause
+    future.set_exception(error)
 
 
 def _call(callback: Callable[[], object]) -> None:

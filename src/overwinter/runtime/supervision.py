@@ -103,7 +103,9 @@ def decide(supervision: Supervision, error: Exception) -> Policy:
 
 def check_supervision(supervision: object) -> None:
     """Raise ``ConfigurationError`` unless it is a policy or a function."""
-    if isinstance(supervision, type) or not callable(supervision):
+    if not isinstance(supervision, _POLICIES) and (
+        isinstance(supervision, type) or not callable(supervision)
+    ):
         _checked(supervision)
 
 

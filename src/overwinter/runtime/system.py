@@ -17,7 +17,7 @@ from overwinter.runtime.dead_letters import DeadLetters
 from overwinter.runtime.exchange import Exchange
 from overwinter.runtime.family import stop_all
 from overwinter.runtime.reference import ActorRef
-from overwinter.runtime.scope import current, is_inside_system
+from overwinter.runtime.scope import is_inside_system, owner
 from overwinter.runtime.supervision import Restart
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class ActorSystem:
             self._exchange.accepting = False
             context = copy_context()
             # The closing is nobody's message: an actor that called for it is one of those to be stopped.
-            context.run(current.set, None)
+            context.run(owner.set, None)
             self._closing = asyncio.Task(
                 self._aclose(), loop=asyncio.get_running_loop(), name=f"closing {self._id}", context=context
             )
@@ -165,7 +165,8 @@ class ActorSystem:
     async def _aclose(self) -> None:
         """What :meth:`aclose` does, once, in a task of its own. A subclass may do more before and after."""
         deadline = self._clock.monotonic() + self._shutdown_timeout
-        await stop_all(self._exchange.roots, lambda: deadline)
+        cells = self._exchange.cells
+        await stop_all({path: cell for path, cell in cells.items() if cell.parent is None}, lambda: deadline)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -207,8 +208,8 @@ class ActorSystem:
 
     def find(self, path: str) -> ActorRef[Any] | None:
         """The reference to the live actor of a path (``"/team/editor"``) or of a root's name, else None."""
-        cell = self._exchange.paths.get(path if path.startswith("/") else f"/{path}")
-        return None if cell is None else ActorRef(cell.address, self._exchange)
+        cell = self._exchange.cells.get(path if path.startswith("/") else f"/{path}")
+        return None if cell is None else ActorRef(cell)
 
     def topic(self, name: str) -> Topic[Any]:
         """The topic of that name, to publish on and to subscribe to; the same one for all who ask for it."""
@@ -241,7 +242,7 @@ class ActorSystem:
         cells = exchange.cells.values()
         return SystemStatistics(
             actors=len(cells),
-            pending=sum(len(cell.mailbox) + cell.mailbox.waiting for cell in cells),
+            pending=sum(len(cell) + cell.waiting for cell in cells),
             handled=exchange.handled + sum(cell.handled for cell in cells),
             failures=exchange.failures + sum(cell.failures for cell in cells),
             restarts=exchange.restarts + sum(cell.restarts for cell in cells),

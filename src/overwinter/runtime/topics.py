@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 from functools import partial
 from types import BuiltinMethodType, MethodType
-from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar
 from weakref import WeakValueDictionary
 
 from anyio import Lock, create_task_group
 
 from overwinter.errors import ConfigurationError, MailboxFull, RuntimeClosed
 from overwinter.runtime.actor import Actor
+from overwinter.runtime.delivery import deliver, deliver_nowait
 from overwinter.runtime.messages import Terminated
-from overwinter.runtime.reference import ActorRef
+from overwinter.runtime.reference import ActorRef, cell_of
 from overwinter.runtime.supervision import Resume
 
 if TYPE_CHECKING:
@@ -59,20 +60,19 @@ class Topic(Generic[M]):
         the message or not. Raises ``MessageRefused`` if it is not plain data, ``MailboxFull`` where a subscriber
         publishes from within its own ``receive`` and has no room itself, and ``RuntimeClosed``.
         """
-        exchange = self._topics.exchange
         waiting: list[Coroutine[Any, Any, object]] = []
         full: MailboxFull | None = None
         reached = 0
         # One pass without a turn of the loop between two subscribers, so that all of them see one order.
-        for address in self._live():
+        for ref in self._live():
             reached += 1
             try:
-                admission = exchange.deliver(address, message)
+                admission = deliver(cell_of(ref), message)
             except MailboxFull as error:
                 full = error
             else:
                 if admission is not None:
-                    waiting.append(cast("Coroutine[Any, Any, object]", admission))
+                    waiting.append(admission)
         if waiting:
             await _admitted(waiting)
         if full is not None:
@@ -86,12 +86,12 @@ class Topic(Generic[M]):
         """
         exchange = self._topics.exchange
         reached = 0
-        for address in self._live():
+        for ref in self._live():
             try:
-                exchange.deliver_nowait(address, message)
+                deliver_nowait(cell_of(ref), message)
             except MailboxFull:
                 exchange.dead_letters.add(
-                    address, message, f"its mailbox was full when topic {self._name!r} was published"
+                    ref.address, message, f"its mailbox was full when topic {self._name!r} was published"
                 )
             else:
                 reached += 1
@@ -108,11 +108,10 @@ class Topic(Generic[M]):
         """
         return await self._topics.add(self, subscriber, mailbox_capacity)
 
-    def _live(self) -> list[Address]:
+    def _live(self) -> list[ActorRef[Any]]:
         if not self._topics.exchange.accepting:
             raise RuntimeClosed(f"topic {self._name!r} is of a runtime that is not running")
-        is_alive = self._topics.exchange.is_alive
-        return [one.address for one in self.subscriptions.values() if is_alive(one.address)]
+        return [one.ref for one in self.subscriptions.values() if one.ref.alive]
 
     def __repr__(self) -> str:
         return f"<Topic {self._name!r} subscribers={self.subscribers}>"
@@ -121,20 +120,21 @@ class Topic(Generic[M]):
 class Subscription:
     """One subscriber of one topic. :meth:`cancel` ends it; so does leaving ``async with``, or the end of its actor."""
 
-    __slots__ = ("_own", "_topics", "address", "target", "topic")
+    __slots__ = ("_own", "_topics", "ref", "target", "topic")
 
     def __init__(
         self,
         topics: Topics,
         topic: Topic[Any],
-        address: Address,
-        own: ActorRef[Any] | None = None,
+        ref: ActorRef[Any],
+        *,
+        own: bool = False,
         target: object = None,
     ) -> None:
         self._topics = topics
         self._own = own
         self.topic = topic
-        self.address = address
+        self.ref = ref
         self.target = target  # what its own actor calls, as it is found again
 
     @property
@@ -145,8 +145,8 @@ class Subscription:
     async def cancel(self) -> None:
         """End it. What was published before is still handled by an actor, and by a function before this returns."""
         self._topics.remove(self)
-        if self._own is not None:
-            await self._own.stop(drain=True)
+        if self._own:
+            await self.ref.stop(drain=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -181,7 +181,7 @@ class Topics:
 
     def holds(self, subscription: Subscription) -> bool:
         """Whether it has not ended."""
-        return subscription in self._subscribed.get(subscription.address.uid, ())
+        return subscription in self._subscribed.get(subscription.ref.address.uid, ())
 
     async def add(self, topic: Topic[Any], subscriber: Any, capacity: int | None) -> Subscription:
         """What :meth:`Topic.subscribe` does."""
@@ -191,7 +191,7 @@ class Topics:
             if target.address.system != self.exchange.system_id:
                 raise ConfigurationError(f"{target!r} lives on another runtime; it cannot be subscribed here")
             found = topic.subscriptions.get(target.address.uid)
-            return found or self._hold(Subscription(self, topic, target.address), target)
+            return found or self._hold(Subscription(self, topic, target))
         told = getattr(target, "tell", target)
         if not callable(told):
             raise ConfigurationError(
@@ -201,23 +201,23 @@ class Topics:
         async with self._starting:
             known = _Same(told)
             found = topic.relayed.get(known)
-            if found is not None and self.exchange.is_alive(found.address):
+            if found is not None and found.ref.alive:
                 return found
             own = await self._spawn(partial(_Relay, told, topic.name, self.exchange), capacity)
-            topic.relayed[known] = made = Subscription(self, topic, own.address, own, known)
-            return self._hold(made, own)
+            topic.relayed[known] = made = Subscription(self, topic, own, own=True, target=known)
+            return self._hold(made)
 
-    def _hold(self, subscription: Subscription, ref: ActorRef[Any]) -> Subscription:
-        uid = subscription.address.uid
+    def _hold(self, subscription: Subscription) -> Subscription:
+        uid = subscription.ref.address.uid
         subscription.topic.subscriptions[uid] = subscription
         self._subscribed.setdefault(uid, set()).add(subscription)
         # At once Terminated where it has stopped already.
-        self._keeper_actor.context.watch(ref)
+        self._keeper_actor.context.watch(subscription.ref)
         return subscription
 
     def remove(self, subscription: Subscription) -> None:
         """It gets nothing more."""
-        uid = subscription.address.uid
+        uid = subscription.ref.address.uid
         self._forget(subscription)
         held = self._subscribed.get(uid)
         if held is not None:
@@ -225,7 +225,7 @@ class Topics:
             if not held:
                 del self._subscribed[uid]
                 if self._keeper_actor.context.alive:
-                    self._keeper_actor.context.unwatch(ActorRef(subscription.address, self.exchange))
+                    self._keeper_actor.context.unwatch(subscription.ref)
 
     def ended(self, address: Address) -> None:
         """The actor has stopped."""
@@ -234,7 +234,7 @@ class Topics:
 
     def _forget(self, subscription: Subscription) -> None:
         topic = subscription.topic
-        topic.subscriptions.pop(subscription.address.uid, None)
+        topic.subscriptions.pop(subscription.ref.address.uid, None)
         if topic.relayed.get(subscription.target) is subscription:
             del topic.relayed[subscription.target]
 

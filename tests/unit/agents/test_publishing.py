@@ -113,9 +113,9 @@ async def test_waiting_messages_are_told_by_agent(
     async with Runtime(workspace_dir) as runtime:
         agent = agent_of("ann")
         ref = await runtime.spawn(agent)
-        cell = runtime._exchange.cells[ref.address.uid]
+        cell = runtime._exchange.cells[ref.address.path]
         runtime.publish(RunStarted(agent_name="ann", task="t"))
-        monkeypatch.setattr(type(cell.mailbox), "waiting", property(lambda _: 3))
+        monkeypatch.setattr(type(cell), "waiting", property(lambda _: 3))
         await loop.ring(runtime)
         status = await published(runtime)
         assert status is not None

@@ -18,7 +18,20 @@ pytestmark = pytest.mark.anyio
 
 
 def letter(message: Any) -> Envelope:
-    return Envelope(message, None)
+    return Envelope(message)
+
+
+async def put(mailbox: Mailbox, envelope: Envelope) -> None:
+    """As a tell does."""
+    if not mailbox.offer(envelope) and not await mailbox.admission(envelope):
+        raise ActorStopped("before there was room")
+
+
+def put_nowait(mailbox: Mailbox, envelope: Envelope) -> None:
+    """As a tell does that does not wait."""
+    if not mailbox.offer(envelope):
+        mailbox.withdraw(envelope)
+        raise MailboxFull
 
 
 def taken(mailbox: Mailbox) -> list[Any]:
@@ -31,8 +44,8 @@ def taken(mailbox: Mailbox) -> list[Any]:
 async def test_put_waits_for_room_and_the_line_is_served_in_order() -> None:
     """R5: room goes to the head of the line, and a newcomer does not overtake it."""
     mailbox = Mailbox(1)
-    await mailbox.put(letter(0))
-    waiting = [asyncio.create_task(mailbox.put(letter(number))) for number in (1, 2, 3)]
+    await put(mailbox, letter(0))
+    waiting = [asyncio.create_task(put(mailbox, letter(number))) for number in (1, 2, 3)]
     await settle()
     assert mailbox.waiting == 3
 
@@ -40,7 +53,7 @@ async def test_put_waits_for_room_and_the_line_is_served_in_order() -> None:
     assert first is not None
     assert first.message == 0
     with pytest.raises(MailboxFull):
-        mailbox.put_nowait(letter("newcomer"))
+        put_nowait(mailbox, letter("newcomer"))
 
     assert taken(mailbox) == [1, 2, 3]
     await asyncio.gather(*waiting)
@@ -49,9 +62,9 @@ async def test_put_waits_for_room_and_the_line_is_served_in_order() -> None:
 async def test_a_cancelled_waiter_withdraws_and_loses_nobody_elses_wake_up() -> None:
     """R6: those behind a cancelled waiter get the room it would have had."""
     mailbox = Mailbox(1)
-    mailbox.put_nowait(letter(0))
-    leaving = asyncio.create_task(mailbox.put(letter("leaving")))
-    staying = asyncio.create_task(mailbox.put(letter("staying")))
+    put_nowait(mailbox, letter(0))
+    leaving = asyncio.create_task(put(mailbox, letter("leaving")))
+    staying = asyncio.create_task(put(mailbox, letter("staying")))
     await settle()
     leaving.cancel()
     await settle()
@@ -62,9 +75,9 @@ async def test_a_cancelled_waiter_withdraws_and_loses_nobody_elses_wake_up() -> 
 async def test_a_waiter_cancelled_in_the_instant_it_got_room_withdraws_too() -> None:
     """R6: room that was given to a waiter which is cancelled before it runs goes to the next."""
     mailbox = Mailbox(1)
-    mailbox.put_nowait(letter(0))
-    leaving = asyncio.create_task(mailbox.put(letter("leaving")))
-    staying = asyncio.create_task(mailbox.put(letter("staying")))
+    put_nowait(mailbox, letter(0))
+    leaving = asyncio.create_task(put(mailbox, letter("leaving")))
+    staying = asyncio.create_task(put(mailbox, letter("staying")))
     await settle()
     mailbox.take()
     leaving.cancel()
@@ -77,13 +90,13 @@ async def test_a_waiter_cancelled_in_the_instant_it_got_room_withdraws_too() -> 
 async def test_the_weight_of_the_messages_is_bounded_and_a_heavier_one_passes_alone() -> None:
     """R7: weights add up to the bound, and what is heavier than it passes when the mailbox is empty."""
     mailbox = Mailbox(None, weigh=len, max_weight=10)
-    mailbox.put_nowait(letter("12345"))
-    mailbox.put_nowait(letter("12345"))
+    put_nowait(mailbox, letter("12345"))
+    put_nowait(mailbox, letter("12345"))
     with pytest.raises(MailboxFull):
-        mailbox.put_nowait(letter("1"))
+        put_nowait(mailbox, letter("1"))
     assert mailbox.weight == 10
-    heavy = asyncio.create_task(mailbox.put(letter("x" * 100)))
-    light = asyncio.create_task(mailbox.put(letter("1")))
+    heavy = asyncio.create_task(put(mailbox, letter("x" * 100)))
+    light = asyncio.create_task(put(mailbox, letter("1")))
     await settle()
 
     mailbox.take()
@@ -101,9 +114,9 @@ async def test_the_weight_of_the_messages_is_bounded_and_a_heavier_one_passes_al
 async def test_a_heavy_waiter_that_leaves_makes_way_for_the_light_ones_behind_it() -> None:
     """R6: when the head of the line leaves, what fits behind it is let in at once."""
     mailbox = Mailbox(None, weigh=len, max_weight=10)
-    mailbox.put_nowait(letter("12345678"))
-    heavy = asyncio.create_task(mailbox.put(letter("x" * 100)))
-    light = asyncio.create_task(mailbox.put(letter("1")))
+    put_nowait(mailbox, letter("12345678"))
+    heavy = asyncio.create_task(put(mailbox, letter("x" * 100)))
+    light = asyncio.create_task(put(mailbox, letter("1")))
     await settle()
     heavy.cancel()
     await light
@@ -112,7 +125,7 @@ async def test_a_heavy_waiter_that_leaves_makes_way_for_the_light_ones_behind_it
 async def test_messages_of_the_system_overtake() -> None:
     """R47: the system's lane is emptied first."""
     mailbox = Mailbox(1)
-    mailbox.put_nowait(letter("user"))
+    put_nowait(mailbox, letter("user"))
     mailbox.put_system(letter("one"))
     mailbox.put_system(letter("two"))
     assert len(mailbox) == 1
@@ -123,12 +136,12 @@ async def test_closing_turns_the_waiting_away_or_lets_them_in() -> None:
     """R27: a mailbox that is drained admits those who already waited, and takes nothing new."""
     for admit in (False, True):
         mailbox = Mailbox(1)
-        mailbox.put_nowait(letter(0))
-        waiting = asyncio.create_task(mailbox.put(letter(1)))
+        put_nowait(mailbox, letter(0))
+        waiting = asyncio.create_task(put(mailbox, letter(1)))
         await settle()
         refused = mailbox.close(admit=admit)
         with pytest.raises(ActorStopped):
-            mailbox.put_nowait(letter(2))
+            put_nowait(mailbox, letter(2))
         if admit:
             await waiting
             assert refused == []
@@ -145,12 +158,12 @@ async def test_withdrawn_messages_take_no_room_and_no_memory() -> None:
     mailbox = Mailbox(1000)
     envelopes = [letter(number) for number in range(1000)]
     for envelope in envelopes:
-        mailbox.put_nowait(envelope)
+        put_nowait(mailbox, envelope)
     for envelope in envelopes[:-1]:
         assert mailbox.withdraw(envelope)
         assert not mailbox.withdraw(envelope)
     assert len(mailbox) == 1
-    assert len(mailbox._queue or ()) <= 66
+    assert len(mailbox.queue or ()) <= 66
     assert taken(mailbox) == [999]
     assert len(mailbox) == 0
 
@@ -159,8 +172,8 @@ async def test_discard_empties_it() -> None:
     """R26: what was queued is handed back once, withdrawn messages not among it."""
     mailbox = Mailbox(None, weigh=lambda _: 1, max_weight=100)
     kept, withdrawn = letter("kept"), letter("withdrawn")
-    mailbox.put_nowait(kept)
-    mailbox.put_nowait(withdrawn)
+    put_nowait(mailbox, kept)
+    put_nowait(mailbox, withdrawn)
     mailbox.withdraw(withdrawn)
     mailbox.put_system(letter("system"))
     assert mailbox.discard() == [kept]
