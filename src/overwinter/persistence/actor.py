@@ -102,7 +102,10 @@ class PersistenceActor(Actor[PersistenceMessage]):
         if isinstance(message, ReplaceDocument):
             await self._take(message, reply)
         elif isinstance(message, AppendRecords):
-            await self._append(message, reply)
+            if self._records.room.full:
+                await self._append_when_there_is_room(message, reply)
+            else:
+                self._append(message, reply)
         else:
             log = self._records.log
             tried = log.tried(log.appended)
@@ -129,23 +132,22 @@ class PersistenceActor(Actor[PersistenceMessage]):
         self._pending.clear()
         self._room.set()
 
-    async def _append(self, message: AppendRecords, reply: Reply) -> None:
+    async def _append_when_there_is_room(self, message: AppendRecords, reply: Reply) -> None:
         try:
             await self._records.room.wait()
+        except OverwinterError as error:
+            reply.fail(error)
+        else:
+            self._append(message, reply)
+
+    def _append(self, message: AppendRecords, reply: Reply) -> None:
+        try:
             journal = self._records.find(message.folder, message.incarnation)
             position = self._records.append(journal, message.lines, message.last)
         except OverwinterError as error:
             reply.fail(error)
-            return
-
-        def answer(settled: asyncio.Future[None]) -> None:
-            error = settled.exception()
-            if error is None:
-                reply.complete(Appended(message.last))
-            else:
-                reply.fail(error)
-
-        self._records.settle(position, sync=message.sync).add_done_callback(answer)
+        else:
+            self._records.tell(_Appending(reply, message.last), position, sync=message.sync)
 
     def _flush(self, number: int, reply: Reply) -> None:
         self._flushes.append((number, reply))
@@ -236,6 +238,25 @@ class PersistenceActor(Actor[PersistenceMessage]):
         while self._flushes and self._flushes[0][0] <= self._tried:
             _, reply = self._flushes.popleft()
             reply.complete(Flushed(dict(self._health.failing)))
+
+
+class _Appending:
+    """Who sent records, and waits for them to be in the log."""
+
+    __slots__ = ("_last", "_reply")
+
+    def __init__(self, reply: Reply, last: int) -> None:
+        self._reply = reply
+        self._last = last
+
+    def done(self) -> bool:
+        return self._reply.done
+
+    def set_result(self, _: None, /) -> None:
+        self._reply.complete(Appended(self._last))
+
+    def set_exception(self, error: Exception, /) -> None:
+        self._reply.fail(error)
 
 
 class _Entry:

@@ -44,6 +44,30 @@ class Autosaver:
     tried again until it is marked again. Nothing runs while there is nothing to save.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_begun",
+        "_clock",
+        "_closed",
+        "_error",
+        "_failures",
+        "_hurried",
+        "_marked",
+        "_min_interval",
+        "_on_error",
+        "_on_saved",
+        "_pausing",
+        "_prepare",
+        "_produce",
+        "_retry",
+        "_retry_at",
+        "_saved",
+        "_settling",
+        "_storage",
+        "_task",
+        "_tried",
+    )
+
     def __init__(
         self,
         storage: Storage,

@@ -68,7 +68,7 @@ class Claims:
         )
         self._goodbyes: Hops[None] = Hops(threads.opener, on_orphan=lambda _: None)
         self._on_disk: dict[Path, str] = {}  # the incarnations that were made ahead of their claims
-        self._releasing: set[asyncio.Task[None]] = set()
+        self._releasing: dict[tuple[Path, str], tuple[asyncio.Task[None], float]] = {}
 
     async def claim(
         self,
@@ -80,8 +80,13 @@ class Claims:
     ) -> tuple[Claim, T]:
         """Claim the folder, waiting for another holder for at most ``seconds``, and read what is there.
 
-        When that fails, the folder is not held.
+        A release of it that is under way here is waited for as long as it was given itself. When that fails, the
+        folder is not held.
         """
+        under_way = self._releasing.get(_whose(folder))
+        if under_way is not None:
+            releasing, given = under_way
+            await within(self._clock, max(given, seconds), releasing)
         deadline = self._clock.monotonic() + seconds
         while True:
             try:
@@ -97,9 +102,10 @@ class Claims:
 
     async def release(self, held: Claim, sequence: int | None, seconds: float) -> None:
         """Give the claim back once nothing is pending for its folder; wait for at most ``seconds``."""
+        whose = _whose(held.folder)
         releasing = asyncio.get_running_loop().create_task(self._release(held, sequence))
-        self._releasing.add(releasing)
-        releasing.add_done_callback(self._releasing.discard)
+        self._releasing[whose] = releasing, seconds
+        releasing.add_done_callback(lambda _: self._releasing.pop(whose, None))
         if not await within(self._clock, seconds, releasing):
             logger.warning("%s is released as soon as the disk answers.", held.folder.path)
 
@@ -195,3 +201,8 @@ class Claims:
                 held.folder.path,
                 error,
             )
+
+
+def _whose(folder: AgentFolder) -> tuple[Path, str]:
+    """What is the same for the folder asked for and the one that was claimed (see ``open_identity``)."""
+    return folder.path.parent, folder.agent_id

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from overwinter.persistence.lines import journal_line
 
 if TYPE_CHECKING:
+    import asyncio
+
     from overwinter.persistence.lease import Claim
     from overwinter.persistence.storage import Storage
 
@@ -53,14 +55,14 @@ class JournalWriter:
         self.sequence = sequence
         return sequence
 
-    async def settle(self, *, sync: bool) -> None:
-        """Return when everything appended so far is in the log; with ``sync``, when it is on the disk.
+    def settle(self, *, sync: bool) -> asyncio.Future[None]:
+        """To be awaited: done when everything appended so far is in the log; with ``sync``, when it is on the disk.
 
         A disk that fails is waited for (see ``waiting``). Cancelled, it leaves the records alone.
 
         :raises RuntimeClosed: the storage was closed before.
         """
-        await self._records.settle(self._at, sync=sync)
+        return self._records.settle(self._at, sync=sync)
 
     async def room(self) -> None:
         """Return when there is room for more records; at once, mostly. Cancellable.

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from overwinter.errors import SaveFailed
 from overwinter.persistence.open_journal import LogEntry
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from overwinter.persistence.threads import DiskThread
     from overwinter.runtime import Cancellable, Clock
 
-__all__ = ["RuntimeLog"]
+__all__ = ["RuntimeLog", "Waiter"]
 
 logger = logging.getLogger("overwinter.persistence")
 
@@ -32,6 +32,16 @@ _RETRY: Final = Backoff(initial=0.1, factor=2.0, maximum=5.0, jitter=0.1)
 _YIELD_EVERY = 0.001
 _YIELD_FOR = 0.00002
 _YIELDS = 100
+
+
+class Waiter(Protocol):
+    """Who waits for records to be in the log, as a future does. What is done is told nothing more."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: None, /) -> None: ...
+
+    def set_exception(self, exception: Exception, /) -> None: ...
 
 
 class RuntimeLog:
@@ -73,7 +83,7 @@ class RuntimeLog:
         self._unsynced: list[LogEntry] = []
         self._since = 0.0  # when the first of them was written
         self._wanted = 0  # an fsync is asked for up to here
-        self._waiters: list[tuple[int, bool, asyncio.Future[None]]] = []
+        self._waiters: list[tuple[int, bool, Waiter]] = []
         self._trying: list[tuple[int, asyncio.Future[None]]] = []
         self._out = False
         self._scheduled = False
@@ -103,15 +113,19 @@ class RuntimeLog:
     def settled(self, position: int, *, sync: bool) -> asyncio.Future[None]:
         """Done when everything up to ``position`` is in the log, or fsynced there."""
         future = self._loop.create_future()
+        self.tell(future, position, sync=sync)
+        return future
+
+    def tell(self, waiter: Waiter, position: int, *, sync: bool) -> None:
+        """Set its result when everything up to ``position`` is in the log, or fsynced there; at once, if it is."""
         if (self.synced if sync else self.written) >= position:
-            future.set_result(None)
+            waiter.set_result(None)
         elif self._closed is not None:
-            future.set_exception(self._closed)
+            waiter.set_exception(self._closed)
         else:
-            self._waiters.append((position, sync, future))
+            self._waiters.append((position, sync, waiter))
             if sync:
                 self._want(position)
-        return future
 
     def tried(self, position: int) -> asyncio.Future[None]:
         """Done when everything up to ``position`` is fsynced, or the disk has refused that just now."""
@@ -131,9 +145,9 @@ class RuntimeLog:
         self._closed = error
         self._cancel_timer()
         self._stop_yielding()
-        for _, _, future in self._waiters:
-            if not future.done():
-                future.set_exception(error)
+        for _, _, waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
         self._waiters.clear()
         self._try_over(self.appended)
 
@@ -216,12 +230,12 @@ class RuntimeLog:
         if self.synced < position and self._timer is None and self._closed is None:
             self._timer = self._clock.call_later(_SYNC_WITHIN, self._due)
         waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            target, sync, future = waiter
+        for waiting in waiters:
+            target, sync, waiter = waiting
             if (self.synced if sync else position) < target:
-                self._waiters.append(waiter)
-            elif not future.done():
-                future.set_result(None)
+                self._waiters.append(waiting)
+            elif not waiter.done():
+                waiter.set_result(None)
         self._try_over(self.synced)
         if synced:
             self._on_synced(synced, written, now - self._since)

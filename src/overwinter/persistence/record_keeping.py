@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from overwinter.persistence.files import FileOperations
     from overwinter.persistence.health import DiskHealth
     from overwinter.persistence.lease import Claim
+    from overwinter.persistence.log import Waiter
     from overwinter.persistence.open_journal import LogEntry
     from overwinter.persistence.runtime_lock import RuntimeLock
     from overwinter.persistence.threads import DiskThreads
@@ -103,6 +104,10 @@ class RecordKeeping:
         """Done when what has that number is in the log, or on the disk."""
         self._lock.check_process()
         return self.log.settled(position, sync=sync)
+
+    def tell(self, waiter: Waiter, position: int, *, sync: bool) -> None:
+        """The same, for who has something to set the result of."""
+        self.log.tell(waiter, position, sync=sync)
 
     async def gather(self, folder: Path, *, sync: bool = False) -> None:
         """Return when all records of the folder are in its journal; with ``sync``, for good."""

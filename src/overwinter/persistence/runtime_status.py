@@ -28,6 +28,7 @@ class RuntimeStatus(msgspec.Struct, frozen=True, kw_only=True):
     :ivar saves: how often the files of an agent or a swarm were saved, by its folder relative to the workspace, with
         ``/``; of very many those that were saved last.
     :ivar mailboxes: how many messages wait for an agent or a swarm, by its id; where none is told, none.
+    :ivar waits: the model at which an agent waits for its turn, by its id; where none is told, it does not wait.
     :ivar documents: how often files were saved in all.
     :ivar records: how many records were written in all.
     :ivar failing: whether some file is behind what was last sent.
@@ -41,6 +42,7 @@ class RuntimeStatus(msgspec.Struct, frozen=True, kw_only=True):
     failing: bool = False
     saves: dict[str, int] = {}
     mailboxes: dict[str, int] = {}
+    waits: dict[str, str] = {}
 
 
 def write_status(folder: Path, status: RuntimeStatus) -> None:

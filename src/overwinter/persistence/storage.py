@@ -50,9 +50,6 @@ class Storage:
     :param max_pending_bytes: about what may wait for the disk; beyond that senders wait.
     :param flush_timeout: seconds that ``flush`` and ``aclose`` give the disk unless told otherwise.
 
-    :ivar encoding: held by whoever encodes much on the event loop, a little at a time and in turn, so that a thousand
-        savers at once do not hold it up.
-
     Nothing of the system is called on the event loop: one thread writes batches, another opens and loads. In
     a child forked from its process every use raises ``ForkedRuntime``.
     """
@@ -70,7 +67,6 @@ class Storage:
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.flush_timeout = flush_timeout
         self.health = DiskHealth()
-        self.encoding = asyncio.Lock()
         self._max_pending_bytes = max_pending_bytes
         self._files = files
         self._session: _Session | None = None

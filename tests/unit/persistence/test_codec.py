@@ -7,6 +7,7 @@ import decimal
 import enum
 import json
 import marshal
+import sys
 import uuid
 from collections import OrderedDict, defaultdict
 from datetime import UTC, datetime
@@ -250,6 +251,29 @@ def test_two_values_differ_where_the_path_says() -> None:
     )
     assert find_difference([1], [1, 2]) == ("", "would come back with another value")
     assert find_difference({"a": 1, "b": 2}, {"b": 2, "a": 1}) == ("", "would come back with another value")
+
+
+@given(storable, storable)
+@example([True, 1.0, {"a": 1}], [1, 1, {"a": True}])
+@example({"a": 1, "b": 2}, {"b": 2, "a": 1})
+@example([0.0], [-0.0])
+def test_the_quick_look_overlooks_nothing_that_the_walk_finds(one: Any, other: Any) -> None:
+    """P24: what is said to be the same without a walk is the same."""
+    for ours, theirs in ((one, other), (one, msgspec.json.decode(encode(one)))):
+        for pair in ((ours, theirs), (Step(1, WHEN, extra=ours), Step(1, WHEN, extra=theirs))):
+            quick = find_difference(*pair)
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr("overwinter.persistence.storable._same", lambda *_: False)
+                assert find_difference(*pair) == quick
+
+
+def test_the_quick_look_is_left_where_the_stack_ends() -> None:
+    """P24: the walk needs no stack."""
+    value: list[Any] = []
+    for _ in range(sys.getrecursionlimit() * 2):
+        value = [value]
+    assert find_difference(value, value) is None
+    assert find_difference(value, [value]) is not None
 
 
 def test_an_int_may_come_back_as_the_equal_float_where_the_type_says_float() -> None:

@@ -87,6 +87,29 @@ async def test_a_withdrawn_call_is_not_made_and_the_result_of_one_that_was_is_an
     thread.shutdown()
 
 
+async def test_a_call_withdrawn_while_one_before_it_in_its_hop_is_made_is_not_made() -> None:
+    gates, thread = (Gate(), Gate()), DiskThread("test")
+    hops: Hops[str] = Hops(thread, on_orphan=lambda _: None)
+    made: list[str] = []
+
+    def make() -> str:
+        made.append("made")
+        return "made"
+
+    async with anyio.create_task_group() as tasks:
+        for gate in gates:
+            tasks.start_soon(hops.call, gate)
+        withdrawn = asyncio.ensure_future(hops.call(make))
+        for gate in gates:
+            await off_loop(gate.reached.wait, 30)
+            if gate is gates[1]:
+                withdrawn.cancel()
+                await asyncio.wait([withdrawn])
+            gate.free.set()
+    assert made == []
+    thread.shutdown()
+
+
 @pytest.mark.allow_blocking  # so that the loop does not hear what the thread has done
 async def test_a_result_that_the_cancellation_overtook_is_an_orphan_too() -> None:
     thread, told = DiskThread("test"), threading.Event()

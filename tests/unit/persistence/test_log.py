@@ -47,30 +47,13 @@ from overwinter.persistence.log_file import LogFile
 from overwinter.persistence.open_journal import LogEntry, OpenJournal
 from overwinter.persistence.segments import segment_numbers
 from overwinter.runtime import ActorSystem
-from overwinter.runtime.fake_clock import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
+
+    from overwinter.runtime.fake_clock import FakeClock
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def disk() -> StubbornDisk:
-    return StubbornDisk()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def storage(workspace_dir: Path, disk: StubbornDisk, clock: FakeClock) -> AsyncGenerator[Storage]:
-    async with open_storage(workspace_dir, files=disk, clock=clock) as storage:
-        yield storage
-        disk.refused = set()
-        disk.let_go()
 
 
 async def test_what_was_settled_with_sync_is_on_disk(storage: Storage, disk: StubbornDisk) -> None:
@@ -125,13 +108,13 @@ async def test_what_comes_while_a_batch_is_at_the_disk_is_the_next(
     (_, first), (_, second) = await writer_of(storage, "first"), await writer_of(storage, "second")
     disk.held = {"write"}
     append(first)
-    settled = [asyncio.create_task(first.settle(sync=True))]
+    settled = [asyncio.ensure_future(first.settle(sync=True))]
     await disk.until_stuck()
     for _ in range(5):
         append(first)
         append(second)
         await turns()
-    settled += [asyncio.create_task(writer.settle(sync=True)) for writer in (first, second)]
+    settled += [asyncio.ensure_future(writer.settle(sync=True)) for writer in (first, second)]
     await turns()
     assert not any(task.done() for task in settled)
     assert storage.statistics().pending_records == 11
@@ -189,12 +172,12 @@ async def test_what_failed_is_written_anew_into_a_new_segment(
         # Another one only begins when this one is given up.
         disk.refused = {"fsync"}
         append(writer)
-        settled = asyncio.create_task(writer.settle(sync=True))
+        settled = asyncio.ensure_future(writer.settle(sync=True))
         await threads_done(storage)
         settled.cancel()
     disk.refused, disk.only = {operation}, str(folder)
     append(writer)
-    settled = asyncio.create_task(writer.settle(sync=True))
+    settled = asyncio.ensure_future(writer.settle(sync=True))
     await threads_done(storage)
     assert writer.waiting
     assert str(folder) in str(writer.error)
@@ -233,7 +216,7 @@ async def test_what_was_fsynced_before_a_failure_stays(
     folder = log_folder(storage)
     disk.refused, disk.only = {"fsync"}, str(folder)
     append(writer)
-    settled = asyncio.create_task(writer.settle(sync=True))
+    settled = asyncio.ensure_future(writer.settle(sync=True))
     for _ in range(6):
         await threads_done(storage)
         assert len(await off_loop(segment_numbers, folder)) <= 2
@@ -257,11 +240,11 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody_but_who_waits_for_it(
     _, writer = await writer_of(storage)
     disk.held, disk.only = {"fsync"}, ".runtimes"
     append(writer)
-    settled = asyncio.create_task(writer.settle(sync=True))
+    settled = asyncio.ensure_future(writer.settle(sync=True))
     await disk.until_stuck()
     begun = time.perf_counter()
     await turns(1000)
-    assert time.perf_counter() - begun < 5
+    assert time.perf_counter() - begun < 30
     flush = asyncio.create_task(storage.flush(1.0))
     await clock.advance(1.0)
     with pytest.raises(FlushTimeout, match="1 records"):
@@ -306,6 +289,21 @@ async def test_records_can_be_sent_as_a_message(storage: Storage) -> None:
     assert await in_journal(held) == [1, 2, 3, 4]
 
 
+async def test_a_message_that_waits_when_the_log_is_closed_gets_what_a_writer_gets(
+    storage: Storage, disk: StubbornDisk
+) -> None:
+    """J11: Whoever waits for records when there is no log any more gets ``RuntimeClosed``, by message or not."""
+    held, _ = await writer_of(storage)
+    folder = held.folder.path.relative_to(storage.workspace.root).as_posix()
+    disk.held, disk.only = {"write"}, ".runtimes"
+    message = AppendRecords(folder, held.lease.incarnation, lines_of(range(1, 2)), 1, sync=True)
+    asked = asyncio.create_task(storage._current().ref.ask(message))
+    await disk.until_stuck()
+    storage.records.close()
+    with pytest.raises(RuntimeClosed):
+        await asked
+
+
 async def test_a_message_that_waits_at_the_end_is_answered(workspace_dir: Path, clock: FakeClock) -> None:
     """J11: Whoever waits for records when the storage is closed over a disk that does not answer gets an error."""
     disk = StubbornDisk()
@@ -319,7 +317,7 @@ async def test_a_message_that_waits_at_the_end_is_answered(workspace_dir: Path, 
         await disk.until_stuck()
         writer.sequence = 1
         append(writer, 2)
-        settled = asyncio.create_task(writer.settle(sync=True))
+        settled = asyncio.ensure_future(writer.settle(sync=True))
         gathered = asyncio.create_task(storage.gather(held.folder))
         released = asyncio.create_task(storage.release(held, 3))
         await turns()
@@ -432,7 +430,7 @@ async def test_the_loop_lets_the_thread_have_its_turn(storage: Storage, disk: St
     log = storage.records.log
     disk.held = {"write"}
     append(writer)
-    settled = asyncio.create_task(writer.settle(sync=False))
+    settled = asyncio.ensure_future(writer.settle(sync=False))
     await disk.until_stuck()
     first = log._yielding
     while log._yielding is first:

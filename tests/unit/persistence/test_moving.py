@@ -34,30 +34,11 @@ from overwinter.persistence import lease as leases
 from overwinter.persistence.log_file import LogFile
 from overwinter.persistence.room import Room
 from overwinter.persistence.segments import segment_numbers
-from overwinter.runtime.fake_clock import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from overwinter.runtime.fake_clock import FakeClock
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def disk() -> StubbornDisk:
-    return StubbornDisk()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def storage(workspace_dir: Path, disk: StubbornDisk, clock: FakeClock) -> AsyncGenerator[Storage]:
-    async with open_storage(workspace_dir, files=disk, clock=clock) as storage:
-        yield storage
-        disk.refused = set()
-        disk.let_go()
 
 
 @pytest.fixture
@@ -266,6 +247,36 @@ async def test_whatever_goes_wrong_with_a_journal_is_its_own(
     await clock.advance(1)
     await threads_done(storage)
     assert await in_journal(held) == [1]
+
+
+async def test_journals_are_synced_when_nothing_happens_any_more(
+    storage: Storage, disk: StubbornDisk, clock: FakeClock
+) -> None:
+    """J26: Where nothing was moved for some seconds, the journals are fsynced, and none of what is in them is held."""
+    writers = [(await writer_of(storage, f"agent-{number}"))[1] for number in range(3)]
+    for writer in writers:
+        append(writer, size=1000)
+        await writer.settle(sync=False)
+    await clock.advance(0.5)
+    await threads_done(storage)
+    assert storage.records.room.held > 3000
+    await clock.advance(3.5)
+    append(writers[0])
+    await writers[0].settle(sync=False)
+    await clock.advance(0.5)
+    await writers[0].settle(sync=True)
+    await threads_done(storage)
+    await clock.advance(5.0)
+    await threads_done(storage)
+    assert disk.told("fsync", "/journal") == []
+    await clock.advance(5.0)
+    await threads_done(storage)
+    assert len(disk.told("fsync", "/journal")) == 3
+    assert storage.records.room.held == 0
+    await clock.advance(10.0)
+    await threads_done(storage)
+    assert len(disk.told("fsync", "/journal")) == 3
+    assert clock.pending == 0
 
 
 async def test_an_agent_is_released_when_its_records_are_in_its_journal_for_good(
@@ -601,7 +612,7 @@ async def test_closing_minds_neither_who_has_gone_nor_what_fails_late(
         await writer.settle(sync=True)
 
     stays = asyncio.create_task(step())
-    gone = [asyncio.create_task(writer.settle(sync=True)), asyncio.create_task(storage.gather(held.folder))]
+    gone = [asyncio.ensure_future(writer.settle(sync=True)), asyncio.create_task(storage.gather(held.folder))]
     await disk.until_stuck()
     for task in gone:
         task.cancel()

@@ -389,6 +389,20 @@ async def test_agents_whose_ids_begin_alike_have_two_folders(workspace_dir: Path
         assert two.replace("-", "") in second.folder.path.name
 
 
+async def test_many_claims_at_once_of_which_none_can_be_taken_are_each_told_why(workspace_dir: Path) -> None:
+    """S34: What stands in the way of making many folders at once is told to each that wanted one."""
+    async with open_storage(workspace_dir) as storage:
+        first, *others = (folder_of(storage, f"writer-{number}") for number in range(6))
+        await storage.claim(first)
+        await off_loop(storage.workspace.mutex_path.unlink)
+        await off_loop(storage.workspace.mutex_path.mkdir)
+        told = await asyncio.gather(*map(storage.claim, others), return_exceptions=True)
+        assert [type(error) for error in told] == [WorkspaceError] * len(others)
+        assert not await off_loop(others[0].path.exists)
+        await off_loop(storage.workspace.mutex_path.rmdir)
+        await asyncio.gather(*map(storage.claim, others))
+
+
 async def test_two_first_openings_do_not_disturb_each_other(
     workspace_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -631,6 +645,31 @@ async def test_a_release_does_not_wait_for_ever(
         await turns()
         await reached(storage)
         assert (await storage.claim(folder_of(storage))).sequence == 1
+
+
+async def test_a_claim_waits_for_a_release_of_the_same_storage_that_is_under_way(workspace_dir: Path) -> None:
+    """S55: A claim that meets a release of its own storage waits for it, and is not told that it is in use here."""
+    disk, clock = HeldDisk(), FakeClock()
+    async with open_storage(workspace_dir, files=disk, clock=clock) as storage:
+        held = await storage.claim(folder_of(storage))
+        disk.gates = {"fsync"}
+        disk.hold()
+        save = asyncio.create_task(storage.replace(document(held.folder.state_path)))
+        await disk.until_stuck()
+        releasing = asyncio.create_task(storage.release(held, 1))
+        await clock.advance(10.0)
+        await releasing
+        early = asyncio.create_task(storage.claim(folder_of(storage)))
+        await turns()
+        await clock.advance(10.0)
+        with pytest.raises(AgentInUse):
+            await early
+        late = asyncio.create_task(storage.claim(folder_of(storage)))
+        await turns()
+        assert not late.done()
+        disk.let_go()
+        await save
+        assert (await late).sequence == 1
 
 
 async def test_a_cancelled_release_goes_on(workspace_dir: Path) -> None:
