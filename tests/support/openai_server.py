@@ -239,7 +239,7 @@ class OpenAIServer:
             target=lambda: asyncio.run(self._serve()), name="openai-server", daemon=True
         )
         self._thread.start()
-        if not self._ready.wait(10):
+        if not self._ready.wait(60):
             raise RuntimeError("the local OpenAI server did not start")
 
     def stop(self) -> None:
@@ -289,7 +289,7 @@ class OpenAIServer:
         self, request: ReceivedRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         behaviour: Behaviour
-        if not request.path.endswith("/chat/completions"):
+        if not request.path.partition("?")[0].endswith("/chat/completions"):
             behaviour = Status(404, f"there is nothing at {request.path}")
         else:
             behaviour = self._queue.popleft() if self._queue else self.responder(request.body)

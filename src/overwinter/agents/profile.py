@@ -10,6 +10,8 @@ import msgspec
 
 from overwinter.agents.budget import Budget
 from overwinter.agents.context import ContextPolicy
+from overwinter.agents.models.described import descriptions
+from overwinter.agents.models.protocol import Message
 from overwinter.agents.models.retry import RetryPolicy
 from overwinter.agents.output import OutputFormat
 from overwinter.agents.results import RunResult
@@ -37,6 +39,7 @@ OutputT = TypeVar("OutputT")
 Durability = Literal["exit", "async", "sync"]
 
 _LOOPS_WITH_TOOLS = 25
+_RETRY = RetryPolicy()
 # What a loaded state file may give back where the constructor was silent.
 _TAKEN_FROM_FILE = (
     "agent_description",
@@ -48,7 +51,7 @@ _TAKEN_FROM_FILE = (
 )
 
 
-class Settings(msgspec.Struct, kw_only=True):
+class Settings(msgspec.Struct, kw_only=True, gc=False):
     """The constructor settings of an agent that are plain data."""
 
     agent_name: str
@@ -111,9 +114,13 @@ class Profile(Generic[OutputT]):
         self.output: OutputFormat[OutputT] = OutputFormat(output_type)
         self.stopping_condition = _checked_condition(stopping_condition)
         self.model_args = dict(model_args)
-        self.retry = retry or RetryPolicy()
+        self.retry = retry or _RETRY
         self._other_models: dict[str, Model] = {}
-        self._keep(self._encode())
+        self._encoded: bytes
+        self.renew()
+        if not settings.autosave:
+            # That it can be encoded is known, and nobody may ever want it.
+            self.rest()
 
     @property
     def name(self) -> str:
@@ -131,6 +138,11 @@ class Profile(Generic[OutputT]):
         return self._system_prompt
 
     @property
+    def prompt(self) -> tuple[Message, ...]:
+        """The same as the messages that a request begins with."""
+        return (Message("system", self._system_prompt),) if self._system_prompt else ()
+
+    @property
     def runs_until_answered(self) -> bool:
         """A run ends when the model answers without calling a tool."""
         return bool(len(self.toolbox)) or self.settings.max_loops == "auto"
@@ -145,7 +157,7 @@ class Profile(Generic[OutputT]):
     @property
     def request_args(self) -> dict[str, Any]:
         """The provider's settings with every secret revealed; never stored."""
-        revealed: dict[str, Any] = reveal(self.model_args)
+        revealed: dict[str, Any] = reveal(self.model_args) if self.model_args else {}
         return revealed
 
     def models_for(self, name: str | None) -> tuple[Model, ...]:
@@ -167,12 +179,18 @@ class Profile(Generic[OutputT]):
     @property
     def encoded(self) -> bytes:
         """Every setting as one JSON object, credentials redacted."""
+        self._encoded = self._encoded or self._encode()
         return self._encoded
+
+    def rest(self) -> None:
+        """Let go of what is quickly made again."""
+        self._encoded = b""
 
     @property
     def members(self) -> bytes:
         """The same as the members of a pretty-printed document, without braces and final newline."""
-        return self._members
+        # Laid out anew for each file: it takes as long as a system call, and kept it would be a kilobyte an agent.
+        return pretty(self.encoded).removeprefix(b"{\n").removesuffix(b"\n}")
 
     def adopt(self, saved: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Take from a saved configuration what the constructor left open.
@@ -197,7 +215,7 @@ class Profile(Generic[OutputT]):
         if saved.get("model_name") not in (None, "", self.settings.model_name):
             differing["model_name"] = (saved["model_name"], self.settings.model_name)
         if adopted:
-            self._keep(self._encode())
+            self.renew()
         return differing
 
     def _adopt_context(self, theirs: Any) -> dict[str, tuple[Any, Any]]:
@@ -211,18 +229,15 @@ class Profile(Generic[OutputT]):
                 return {}
         return {"context": (theirs, _listed(msgspec.to_builtins(ours)))}
 
-    def _keep(self, encoded: bytes) -> None:
-        self._encoded = encoded
-        self._members = pretty(encoded).removeprefix(b"{\n").removesuffix(b"\n}")
+    def renew(self) -> None:
+        """Encode the settings anew: one of them has changed."""
+        self._encoded = self._encode()
         parts = (self.settings.system_prompt, self.output.instruction)
         self._system_prompt = "\n\n".join(part for part in parts if part)
 
-    def renew(self) -> None:
-        """Encode the settings anew: one of them has changed."""
-        self._keep(self._encode())
-
     def _described(self) -> dict[str, Any]:
         condition = self.stopping_condition
+        models = descriptions(self.models)
         return {
             **msgspec.to_builtins(self.settings),
             "agent_name": storable_name(self.settings.agent_name),
@@ -234,13 +249,17 @@ class Profile(Generic[OutputT]):
             if condition is None
             else getattr(condition, "__qualname__", repr(condition)),
             "model_args": redact(self.model_args),
+            **({} if models is None else {"models": models}),
             "retry": msgspec.to_builtins(self.retry),
             "tools": self.toolbox.describe(),
         }
 
     def _encode(self) -> bytes:
+        return self._checked(self._described())
+
+    def _checked(self, settings: Any) -> bytes:
         try:
-            return encode_checked(_listed(self._described()), what="agent")
+            return encode_checked(_listed(settings), what="agent")
         except SaveRejected as error:
             raise ConfigurationError(f"a setting of agent {self.name!r} cannot be stored: {error}") from error
 

@@ -8,6 +8,7 @@ import msgspec
 
 from overwinter.agents.agent import Agent
 from overwinter.agents.asking import ask_human
+from overwinter.agents.models.described import remade
 from overwinter.agents.models.retry import RetryPolicy
 from overwinter.agents.profile import Settings
 from overwinter.errors import ConfigurationError
@@ -16,6 +17,7 @@ from overwinter.persistence.secrets import REDACTED
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from overwinter.agents.models.protocol import Model
     from overwinter.persistence import AgentFolder
 
 __all__ = ["CannotRebuild", "missing_from", "rebuilt"]
@@ -70,12 +72,25 @@ def _rebuilt(folder: AgentFolder, configuration: Mapping[str, Any]) -> Agent[Any
         from overwinter.agents.models.offline import OfflineModel  # which few programs need
 
         given["model"] = OfflineModel()
-    given["fallback_models"] = settings.fallback_models
+    model, *fallbacks = _models(configuration, 1 + len(settings.fallback_models))
+    if model is not None:
+        given["model"] = model
+    given["fallback_models"] = [
+        fallback or name for fallback, name in zip(fallbacks, settings.fallback_models, strict=True)
+    ]
     given["tools"] = [_OWN_TOOLS[tool["name"]] for tool in configuration.get("tools") or ()]
     given["model_args"] = _without_secrets(configuration.get("model_args") or {})
     if configuration.get("retry"):
         given["retry"] = msgspec.convert(configuration["retry"], RetryPolicy)
     return Agent(**given)
+
+
+def _models(configuration: Mapping[str, Any], count: int) -> list[Model | None]:
+    """The model and its fallbacks, as far as they are described; None for those that are known by their names."""
+    told = list(configuration.get("models") or ())
+    if told and len(told) != count:
+        raise ConfigurationError(f"it describes {len(told)} models and names {count}")
+    return [remade(one) for one in told] or [None] * count
 
 
 def _without_secrets(value: Mapping[str, Any]) -> dict[str, Any]:

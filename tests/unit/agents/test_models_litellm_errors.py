@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from overwinter.agents.models.litellm_errors import BrokenOff, model_error
+from overwinter.agents.models.failures import BrokenOff
+from overwinter.agents.models.litellm_errors import model_error
 from overwinter.agents.models.litellm_library import LiteLLM
 from overwinter.errors import ModelError
 

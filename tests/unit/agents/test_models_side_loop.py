@@ -77,7 +77,7 @@ async def test_a_cancellation_before_it_began_leaves_it_undone(aside: Aside) -> 
 
     async def hold_the_loop() -> None:
         busy.set()
-        held.wait(5)  # the loop is busy; what comes now waits its turn
+        held.wait(60)  # the loop is busy; what comes now waits its turn
 
     holding = asyncio.create_task(aside.loop.run(hold_the_loop))
     await to_thread.run_sync(busy.wait)
@@ -99,7 +99,7 @@ async def test_a_coroutine_made_in_a_worker_thread_is_closed_when_it_is_cancelle
 
     def make() -> Any:
         made.set()
-        release.wait(5)
+        release.wait(60)
         coroutines.append(aside.wait_for_ever())
         return coroutines[0]
 
@@ -221,7 +221,7 @@ def test_a_home_that_closed_meanwhile_disturbs_nothing() -> None:
     task = home.create_task(aside.loop.run(aside.wait_for_ever))
     home.call_soon(home.stop)
     home.run_forever()
-    aside.begun.wait(5)
+    aside.begun.wait(60)
     # The home dies without a word to its tasks, as it does when a thread is torn down.
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     home.close()

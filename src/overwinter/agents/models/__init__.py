@@ -26,6 +26,7 @@ from overwinter.agents.models.retry import (
 if TYPE_CHECKING:
     from overwinter.agents.models.litellm_library import aclose_litellm
     from overwinter.agents.models.litellm_model import LiteLLMModel
+    from overwinter.agents.models.openai_compatible import OpenAICompatible
     from overwinter.agents.models.scripted import ScriptedCall, ScriptedModel, ScriptGate
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ModelReply",
     "ModelRequest",
     "ModelRetried",
+    "OpenAICompatible",
     "Price",
     "RetryPolicy",
     "Role",
@@ -53,6 +55,7 @@ __all__ = [
 # The adapters are loaded when they are first asked for: who brings a model of his own needs none of them.
 _LATER = {
     "LiteLLMModel": "litellm_model",
+    "OpenAICompatible": "openai_compatible",
     "aclose_litellm": "litellm_library",
     "ScriptGate": "scripted",
     "ScriptedCall": "scripted",

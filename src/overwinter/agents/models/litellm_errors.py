@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from overwinter.agents.models.text import storable_text
+from overwinter.agents.models.failures import (
+    BrokenOff,
+    advised,
+    happened,
+    is_out_of_credit,
+    may_pass,
+    retry_after,
+    shortened,
+)
 from overwinter.errors import ModelError
 from overwinter.persistence.secrets import credential_values, scrub
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["BrokenOff", "model_error"]
+__all__ = ["model_error"]
 
-_PASSING = frozenset({408, 409, 425, 429})
 _PREFIXES = re.compile(r"\A(?:(?:litellm\.)?[A-Z]\w*(?: Error)?: (?=\S)|[A-Z]\w*Exception(?: \w+)? - )+")
 _KEY_MISSING = re.compile(
     r"missing credentials|(?:api[_ ]?key|credentials?)\b.*\b(?:set|missing|required|not found)", re.IGNORECASE
@@ -25,22 +31,6 @@ _KEY_MISSING = re.compile(
 _UNREACHED = frozenset(
     {"APIConnectionError", "ClientConnectionError", "ClientPayloadError", "TransportError"}
 )
-_LONGEST = 1000
-
-_HAPPENED = {
-    400: "the request was refused (400)",
-    401: "the key was refused (401)",
-    402: "the account has no credit (402)",
-    403: "the key may not use this model (403)",
-    404: "there is no such model or address (404)",
-    408: "no answer in time (408)",
-    413: "the request is too large (413)",
-    429: "too many requests, or the quota is used up (429)",
-}
-
-
-class BrokenOff(ConnectionError):
-    """A reply ended before it was complete, without an error of the connection."""
 
 
 def model_error(error: Exception, *, name: str, args: Mapping[str, Any], litellm: Any = None) -> ModelError:
@@ -56,22 +46,22 @@ def model_error(error: Exception, *, name: str, args: Mapping[str, Any], litellm
     status: int | None = None if unreached or missing else getattr(original, "status_code", None)
     if status == 500 and not _headers(original) and _KEY_MISSING.search(said):
         status = 401
-    happened = _what_happened(status, original, unreached=unreached, missing=missing)
-    message = f"{name}: {happened}: {scrub(said, credential_values(args, os.environ))}".rstrip(":. ")
+    what = _what_happened(status, original, unreached=unreached, missing=missing)
+    message = f"{name}: {what}: {scrub(said, credential_values(args, os.environ))}".rstrip(":. ")
+    message = advised(message, status)
     if status == 401:
         message = f"{message}. {_key_advice(name, args, litellm)}"
     return ModelError(
         message,
         model=name,
-        retryable=unreached or (_may_pass(status) and not _is_out_of_credit(error)),
+        retryable=unreached or (may_pass(status) and not _is_out_of_credit(error)),
         status_code=status,
-        retry_after=_retry_after(original),
+        retry_after=retry_after(_headers(original) or dict(_response_headers(original))),
     )
 
 
 def _said(error: Exception) -> str:
-    text = _PREFIXES.sub("", " ".join(storable_text(str(error)).split()))
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return shortened(_PREFIXES.sub("", " ".join(str(error).split())))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -100,22 +90,16 @@ def _what_happened(
     if isinstance(error, BrokenOff):
         return "the reply broke off"
     if unreached:
-        timed_out = isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
+        timed_out = any(isinstance(cause, TimeoutError) for cause in _causes(error))
+        timed_out = timed_out or "Timeout" in type(error).__name__
         return "no answer in time" if timed_out else "the connection failed"
     if status is None:
         return type(error).__name__
-    return _HAPPENED.get(status) or (
-        f"the provider failed ({status})" if status >= 500 else f"refused ({status})"
-    )
-
-
-def _may_pass(status: int | None) -> bool:
-    return status is not None and (status in _PASSING or status >= 500)
+    return happened(status)
 
 
 def _is_out_of_credit(error: Exception) -> bool:
-    """OpenAI's word for an account without credit: it comes as a 429 and does not pass."""
-    return any("insufficient_quota" in str(cause) for cause in _causes(error))
+    return any(is_out_of_credit(str(cause)) for cause in _causes(error))
 
 
 def _key_advice(name: str, args: Mapping[str, Any], litellm: Any) -> str:
@@ -134,31 +118,6 @@ def _headers(error: Exception) -> dict[str, str]:
     return {name.lower(): value for name, value in (headers or {}).items()}
 
 
-def _retry_after(error: Exception) -> float | None:
-    """Seconds, where the provider named a delay: in seconds, in milliseconds, or as a date."""
-    headers = _headers(error) or dict(getattr(getattr(error, "response", None), "headers", {}))
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    asked_for = headers.get("retry-after")
-    seconds = _number(asked_for)
-    return _seconds_until(asked_for) if asked_for and seconds is None else seconds
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
-
-
-def _seconds_until(date: str) -> float | None:
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
-
-    try:
-        until = parsedate_to_datetime(date)
-    except ValueError:
-        return None
-    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+def _response_headers(error: Exception) -> Mapping[str, str]:
+    headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", {})
+    return headers

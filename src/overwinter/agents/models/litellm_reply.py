@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Any
 
-from overwinter.agents.models.litellm_request import ORIGIN
-from overwinter.agents.models.protocol import Message, ModelReply, ToolCall, Usage
+from overwinter.agents.models.chat_calls import Calls, call_fields, filled
+from overwinter.agents.models.chat_request import ORIGIN
+from overwinter.agents.models.protocol import Message, ModelReply, Usage
 from overwinter.agents.models.text import SurrogateFilter, storable, storable_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
-__all__ = ["StreamedReply", "reply_from"]
+__all__ = ["StreamedReply", "hear_refusals", "reply_from"]
 
 # What providers want back verbatim. All else litellm adds is derived, or none of a later request's business.
 _GO_BACK = ("thinking_blocks", "reasoning_content", "reasoning_items", "provider_specific_fields")
@@ -23,7 +23,9 @@ def reply_from(
 ) -> ModelReply:
     """The reply in a whole response; ``taken_ids`` are the ids of the calls in the conversation so far."""
     message = response.choices[0].message
-    calls = [_call_fields(call) for call in message.tool_calls or ()]
+    calls = Calls()
+    for call in message.tool_calls or ():
+        calls.add(_call_fields(call))
     return _reply(
         response,
         text=storable_text(_content(message) or _refusal(message)),
@@ -47,8 +49,7 @@ class StreamedReply:
         self._on_text = on_text
         self._filter = SurrogateFilter()
         self._texts: list[str] = []
-        self._calls: list[dict[str, Any]] = []
-        self._position: dict[object, int] = {}
+        self._calls = Calls()
 
     def add(self, chunk: Any) -> None:
         """The next piece of the stream."""
@@ -85,35 +86,45 @@ class StreamedReply:
             self._on_text(text)
 
     def _add_call(self, piece: Any) -> None:
-        """Add a piece of a call. The pieces of one share an index; some servers give it to every call."""
-        fields = _call_fields(piece)
-        index = getattr(piece, "index", None)
-        position = self._position.get(index)
-        call = None if position is None else self._calls[position]
-        if call is None or _is_another(call, fields):
-            self._position[index] = len(self._calls)
-            self._calls.append(fields)
-        else:
-            call["id"] = call["id"] or fields["id"]
-            call["name"] = call["name"] if fields["name"] == call["name"] else call["name"] + fields["name"]
-            call["arguments"] += fields["arguments"]
-            _merge(call["provider"], fields["provider"])
+        self._calls.add_piece(getattr(piece, "index", None), _call_fields(piece))
         function = getattr(piece, "function", None)
         if function is not None and function.arguments:
             function.arguments = storable_text(function.arguments)
 
 
-def _is_another(call: Mapping[str, Any], piece: Mapping[str, Any]) -> bool:
-    if call["id"] and piece["id"]:
-        return bool(call["id"] != piece["id"])
-    return bool(piece["name"] and call["arguments"] and piece["name"] != call["name"])
+def hear_refusals(stream: Any) -> None:
+    """Have *stream*, which litellm made, give a refusal as the text that it is: litellm passes it over."""
+    chunks = getattr(stream, "completion_stream", None)
+    if hasattr(chunks, "__anext__"):
+        stream.completion_stream = _WithRefusals(chunks)
+
+
+class _WithRefusals:
+    """The chunks as the provider sends them, a refusal in the place of the text."""
+
+    def __init__(self, chunks: Any) -> None:
+        self._chunks = chunks
+
+    def __aiter__(self) -> _WithRefusals:
+        return self
+
+    async def __anext__(self) -> Any:
+        chunk = await self._chunks.__anext__()
+        for choice in getattr(chunk, "choices", None) or ():
+            delta: Any = getattr(choice, "delta", None)
+            if getattr(delta, "refusal", None) and not delta.content:
+                delta.content = delta.refusal
+        return chunk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._chunks, name)
 
 
 def _reply(
     response: Any,
     *,
     text: str,
-    calls: list[dict[str, Any]],
+    calls: Calls,
     provider: str,
     model: str,
     cost: float | None,
@@ -121,7 +132,7 @@ def _reply(
 ) -> ModelReply:
     choice = response.choices[0]
     fields = _fields(choice.message)
-    tool_calls = _with_ids(calls, set(taken_ids))
+    tool_calls = calls.finished(taken_ids)
     if fields or any(call.provider for call in tool_calls):
         fields[ORIGIN] = provider
     return ModelReply(
@@ -144,57 +155,18 @@ def _refusal(message: Any) -> str:
 
 
 def _call_fields(call: Any) -> dict[str, Any]:
-    """A call, or a piece of one, as a dict; what is neither id, name nor arguments goes to ``provider``."""
-    dumped: dict[str, Any] = call.model_dump(exclude_none=True)
-    function: dict[str, Any] = dumped.pop("function", {})
-    fields: dict[str, Any] = {
-        "id": dumped.pop("id", ""),
-        "name": function.pop("name", ""),
-        "arguments": function.pop("arguments", ""),
-    }
-    for known in ("type", "index"):
-        dumped.pop(known, None)
-    if function:
-        dumped["function"] = function
-    return {**fields, "provider": _filled(dumped)}
-
-
-def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
-    for name, value in more.items():
-        if isinstance(value, dict) and isinstance(into.get(name), dict):
-            _merge(into[name], value)  # pyright: ignore[reportUnknownArgumentType]
-        else:
-            into[name] = value
-
-
-def _with_ids(calls: list[dict[str, Any]], taken: set[str]) -> tuple[ToolCall, ...]:
-    """Calls whose ids are theirs alone: an answer names the call it belongs to by nothing else."""
-    tool_calls: list[ToolCall] = []
-    for call in calls:
-        if not call["name"]:
-            continue
-        call_id = storable_text(call["id"])
-        if not call_id or call_id in taken:
-            call_id = f"call_{uuid.uuid4().hex[:24]}"
-        taken.add(call_id)
-        name, arguments = storable_text(call["name"]), storable_text(call["arguments"])
-        tool_calls.append(ToolCall(call_id, name, arguments, storable(call["provider"])))
-    return tuple(tool_calls)
+    return call_fields(call.model_dump(exclude_none=True))
 
 
 def _fields(message: Any) -> dict[str, Any]:
     dumped: dict[str, Any] = message.model_dump(mode="python", include=set(_GO_BACK))
-    fields = _filled(dumped)
+    fields = filled(dumped)
     own: dict[str, Any] = fields.pop("provider_specific_fields", {})
-    own = {name: value for name, value in _filled(own).items() if name not in fields and name != "refusal"}
+    own = {name: value for name, value in filled(own).items() if name not in fields and name != "refusal"}
     if own:
         fields["provider_specific_fields"] = own
     plain: dict[str, Any] = storable(fields)
     return plain
-
-
-def _filled(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None and value not in ({}, [])}
 
 
 def _usage(usage: Any, cost: float | None) -> Usage:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from overwinter.errors import ConfigurationError, ModelError, ModelUnavailable
+from overwinter.errors import ConfigurationError, ModelBusy, ModelError, ModelUnavailable
 from overwinter.runtime.supervision import Backoff
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from overwinter.agents.models.protocol import Model, ModelReply, ModelRequest
+    from overwinter.agents.rates.gate import Gate
     from overwinter.runtime.clock import Clock
 
 __all__ = [
@@ -100,7 +101,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         asked_for = error.retry_after or 0.0
         if asked_for > self.longest_wait:
             return None
-        return max(asked_for, self.backoff.delay(attempt, random))
+        # In this order, because a delay may be no number.
+        return max(self.backoff.delay(attempt, random), asked_for)
 
 
 async def complete_with_fallbacks(
@@ -113,19 +115,20 @@ async def complete_with_fallbacks(
     on_text: Callable[[str], None] | None = None,
     on_event: Callable[[ModelEvent], None] | None = None,
     before_fallback: Callable[[Model], Awaitable[None]] | None = None,
+    gate: Gate | None = None,
 ) -> ModelReply:
     """Ask the first of ``models``, again as ``policy`` says, then the next, until one replies.
 
     Each retry and each fallback is told to ``on_event`` before it happens; text handed to ``on_text`` since
     the attempt began is void then. ``before_fallback`` is awaited before a fallback is asked; what it raises ends
-    all. A model of another provider than the first gets only such
+    all. Each attempt waits at the ``gate`` for its turn. A model of another provider than the first gets only such
     ``request.args`` as every provider understands: keys and addresses stay with the first.
     Raises ``ModelUnavailable``, chained from the last error and naming every model with its error.
     Cancelling it ends the call or the pause in progress; nothing is handed over afterwards.
     """
     failures: list[tuple[str, ModelError]] = []
     for position, model in enumerate(models):
-        attempts = _Attempts(model, policy, clock, random, on_text, on_event)
+        attempts = _Attempts(model, policy, clock, random, on_text, on_event, gate)
         if position and before_fallback is not None:
             await before_fallback(model)
         try:
@@ -149,6 +152,7 @@ class _Attempts:
         random: Random,
         on_text: Callable[[str], None] | None,
         on_event: Callable[[ModelEvent], None] | None,
+        gate: Gate | None,
     ) -> None:
         self._model = model
         self._policy = policy
@@ -156,15 +160,22 @@ class _Attempts:
         self._random = random
         self._on_text = on_text
         self._on_event = on_event
+        self._gate = gate
         self.number = 0
         self.streamed = 0
 
     async def run(self, request: ModelRequest, first: Model) -> ModelReply:
+        model, gate = self._model, self._gate
+        request = request_for(model, first, request)
         while True:
             self.number += 1
             self.streamed = 0
             try:
-                return await self._once(request, first)
+                if gate is None:
+                    return await self._once(request)
+                return await gate.ask(model, request, self._policy, self._once)
+            except ModelBusy:
+                raise
             except ModelError as error:
                 pause = self._policy.pause(self.number, error, self._random)
                 if pause is None:
@@ -173,14 +184,16 @@ class _Attempts:
                     self._on_event(
                         ModelRetried(self._model.name, self.number, pause, str(error), self.streamed)
                     )
-            await self._clock.sleep(pause)
+            # At the gate a run can be paused while it waits, and all who wait come back in turn.
+            if gate is None or not gate.holds(model, request, pause):
+                await self._clock.sleep(pause)
 
-    async def _once(self, request: ModelRequest, first: Model) -> ModelReply:
+    async def _once(self, request: ModelRequest) -> ModelReply:
         name = self._model.name
         try:
             await self._model.prepare()
             on_text = None if self._on_text is None else self._hand_over
-            return await self._model.complete(request_for(self._model, first, request), on_text=on_text)
+            return await self._model.complete(request, on_text=on_text)
         except (ConnectionError, TimeoutError) as error:
             said = str(error) or type(error).__name__
             raise ModelError(f"{name}: {said}", model=name, retryable=True) from error
