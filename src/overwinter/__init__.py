@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ModelReply,
         ModelRequest,
         Price,
+        RateLimit,
         Retention,
         RetryPolicy,
         RunResult,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     )
     from overwinter.agents.boards import Board
     from overwinter.agents.colleagues import colleagues
+    from overwinter.agents.models.openai_compatible import OpenAICompatible
     from overwinter.agents.named import NamedAgent
     from overwinter.agents.swarms import (
         AgentRearrange,
@@ -128,9 +130,11 @@ __all__ = [
     "ModelUnavailable",
     "NamedAgent",
     "NothingToResume",
+    "OpenAICompatible",
     "OutputInvalid",
     "OverwinterError",
     "Price",
+    "RateLimit",
     "Restart",
     "Resume",
     "Retention",
@@ -186,6 +190,7 @@ _HOMES = {
         "ModelReply",
         "ModelRequest",
         "Price",
+        "RateLimit",
         "Retention",
         "RetryPolicy",
         "RunResult",
@@ -237,6 +242,7 @@ _HOMES = {
     ),
     "overwinter.agents.boards": ("Board",),
     "overwinter.agents.colleagues": ("colleagues",),
+    "overwinter.agents.models.openai_compatible": ("OpenAICompatible",),
     "overwinter.agents.named": ("NamedAgent",),
     "overwinter.agents.swarms": (
         "AgentRearrange",

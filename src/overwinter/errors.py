@@ -31,7 +31,8 @@ The tree::
         ├── ToolError                       raise it in a tool to tell the model what went wrong
         ├── ToolDefinitionError (TypeError) a function that cannot be a tool
         ├── ModelError                      the model could not be asked
-        │   └── ModelUnavailable            … and neither could its fallbacks
+        │   ├── ModelUnavailable            … and neither could its fallbacks
+        │   └── ModelBusy                   its provider wants to be left alone for too long
         ├── PriceUnknown                    money is limited, and nobody knows what the model costs
         ├── OutputInvalid                   the answer never had the shape asked for
         ├── RunInterrupted                  the run was cut off; its state is saved
@@ -82,6 +83,7 @@ __all__ = [
     "MemberFailed",
     "MemberTimeout",
     "MessageRefused",
+    "ModelBusy",
     "ModelError",
     "ModelUnavailable",
     "NameTaken",
@@ -301,6 +303,24 @@ class ModelError(AgentError):
 
 class ModelUnavailable(ModelError):
     """The model and all its fallbacks failed; the last failure is chained."""
+
+
+class ModelBusy(ModelError):
+    """The model was not asked: its provider wants to be left alone, for longer or more often than the policy waits.
+
+    It told so to another call of the runtime. ``retry_after`` is how many seconds are left of that.
+    """
+
+    def __init__(self, model: str, *, retry_after: float) -> None:
+        super().__init__(
+            f"{model}: not asked, because the provider refused other calls (429) and said to come back in "
+            f"{retry_after:.1f} s; wait longer with retry=RetryPolicy(longest_wait=..., max_attempts=...), name "
+            "fallback_models, or call it less often with Runtime(rate_limits=...)",
+            model=model,
+            retryable=True,
+            status_code=429,
+            retry_after=retry_after,
+        )
 
 
 class PriceUnknown(AgentError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,9 +16,10 @@ from overwinter.cli.refusal import Refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from overwinter.agents.rates import RateLimit
     from overwinter.cli.inspection import Inspected
 
-__all__ = ["CannotRebuild", "Source", "rebuild"]
+__all__ = ["CannotRebuild", "Source", "rate_limits_of", "rebuild"]
 
 
 class Source:
@@ -100,6 +102,17 @@ def rebuild(one: Inspected, source: Source | None) -> Runs[Any, Any]:
             f"it has {' and '.join(missing)}, and {why}: name the program that makes it with --from module:attribute"
         )
     return rebuilt(one.folder, configuration)
+
+
+def rate_limits_of(one: Inspected) -> dict[str, RateLimit]:
+    """How much may be asked of each model, as the script says of which *one* was made; nothing where there is none."""
+    script = one.swarm.get("script")
+    if isinstance(script, dict):
+        from overwinter.cli.scripts.reading import read_again
+
+        with suppress(Refusal):
+            return read_again(cast("dict[str, Any]", script), "the script").rate_limits
+    return {}
 
 
 def _swarm_of(one: Inspected) -> Runs[Any, Any]:

@@ -19,7 +19,7 @@ from overwinter.cli.finding import counted, find_agent
 from overwinter.cli.inspection import Inspected, inspect_workspace, open_workspace
 from overwinter.cli.listing import as_json
 from overwinter.cli.notices import notices
-from overwinter.cli.rebuilding import CannotRebuild, Source, rebuild
+from overwinter.cli.rebuilding import CannotRebuild, Source, rate_limits_of, rebuild
 from overwinter.cli.refusal import FAILED, INTERRUPTED, Refusal
 from overwinter.cli.rendering import (
     complain,
@@ -217,7 +217,11 @@ async def _resume(
     limits: Limits,
 ) -> None:
     limiter = anyio.CapacityLimiter(_CONCURRENCY)
-    async with Runtime(workspace.root) as runtime, anyio.create_task_group() as tasks:
+    rate_limits = {name: limit for one, _ in agents for name, limit in rate_limits_of(one).items()}
+    async with (
+        Runtime(workspace.root, rate_limits=rate_limits) as runtime,
+        anyio.create_task_group() as tasks,
+    ):
         for (_, agent), outcome in zip(agents, outcomes, strict=True):
             tasks.start_soon(_resume_one, runtime, agent, outcome, limits, limiter)
 

@@ -55,6 +55,8 @@ class RunBoard:
                 row.doing = "asks the model"
             case events.ModelRetrying():
                 row.doing = f"asks again in {event.delay:.0f} s"
+            case events.ModelWaiting():
+                row.doing = "waits for its turn at the model"
             case events.ReplyReceived():
                 self._spent(row, event.usage)
             case events.ToolStarted():

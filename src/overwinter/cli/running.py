@@ -29,8 +29,9 @@ from overwinter.errors import OverwinterError, UnfinishedRun
 from overwinter.persistence import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
+    from overwinter.agents.rates import RateLimit
     from overwinter.agents.results import RunResult
     from overwinter.agents.swarms.base import Swarm
     from overwinter.cli.scripts.description import Script
@@ -66,7 +67,7 @@ def run_script(file: Path, wanted: Wanted, chosen: str | None) -> int:
     resumes = _goes_on(swarm, earlier, task, wanted, again)
     if not resumes and task is None:
         raise Refusal(f'there is no task: give one with --task, or as task = "..." under [swarm] of {file}')
-    run = _Run(swarm, workspace, task or "", wanted.run_id, resumes=resumes)
+    run = _Run(swarm, workspace, task or "", wanted.run_id, resumes=resumes, rate_limits=script.rate_limits)
     began = time.monotonic()
     try:
         with notices(warn, instead=_UnfinishedRuns(again)), _shown(run, wanted):
@@ -104,7 +105,14 @@ class _Run:
     """One run of the swarm on a runtime of its own."""
 
     def __init__(
-        self, swarm: Swarm[Any], workspace: Workspace, task: str, run_id: str | None, *, resumes: bool
+        self,
+        swarm: Swarm[Any],
+        workspace: Workspace,
+        task: str,
+        run_id: str | None,
+        *,
+        resumes: bool,
+        rate_limits: Mapping[str, RateLimit],
     ) -> None:
         self.swarm = swarm
         self.resumes = resumes
@@ -114,10 +122,11 @@ class _Run:
         self._workspace = workspace
         self._task = task
         self._run_id = run_id
+        self._rate_limits = rate_limits
 
     async def work(self) -> None:
         """Do the task, or finish what was cut off."""
-        async with Runtime(self._workspace.root) as runtime:
+        async with Runtime(self._workspace.root, rate_limits=self._rate_limits) as runtime:
             if self.board is not None:
                 runtime.watch(self.board.take)
             await runtime.spawn(self.swarm)

@@ -124,6 +124,8 @@ class _View:
             if published is not None:
                 row.saves = published.saves.get(f"{one.folder.path.parent.name}/{one.folder.path.name}")
                 row.mailbox = published.mailboxes.get(one.folder.agent_id, 0) + glance.waiting
+                if one.folder.agent_id in published.waits:
+                    row.doing = f"waits for its turn at {published.waits[one.folder.agent_id]}"
         return row
 
 

@@ -10,6 +10,7 @@ import msgspec
 from overwinter.agents.budget import Budget
 from overwinter.agents.context import ContextPolicy
 from overwinter.agents.models.retry import RetryPolicy
+from overwinter.agents.rates.limit import RateLimit, checked_limits
 from overwinter.cli.scripts.description import DescribedAgent, DescribedHandoff
 from overwinter.cli.scripts.problems import listed, one_of
 from overwinter.cli.scripts.sections import kind_of
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from overwinter.cli.scripts.sections import Section
 
-__all__ = ["BUILT_IN_TOOLS", "read_agent", "read_budget", "read_defaults"]
+__all__ = ["BUILT_IN_TOOLS", "read_agent", "read_budget", "read_defaults", "read_rate_limits"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -70,6 +71,24 @@ def read_agent(section: Section, defaults: dict[str, Any]) -> DescribedAgent | N
 def read_budget(section: Section) -> Budget | None:
     """What a run may spend."""
     return _struct(section, "budget", Budget)
+
+
+def read_rate_limits(top: Section) -> dict[str, RateLimit]:
+    """How much all of them together may ask of each model, by its name."""
+    table = top.table("rate_limits", "rate_limits")
+    found: dict[str, RateLimit] = {}
+    if table is None:
+        return found
+    for name in table.every_key():
+        limits = table.table(name, f"the rate limit of {name!r}")
+        limit = None if limits is None else _filled(limits, RateLimit)
+        if limit is None:
+            continue
+        try:
+            found |= checked_limits({name: limit})
+        except ConfigurationError as error:
+            table.wrong(name, str(error))
+    return found
 
 
 def _settings(section: Section) -> dict[str, Any]:

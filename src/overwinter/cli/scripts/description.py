@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from overwinter.agents.budget import Budget
 from overwinter.agents.context import ContextPolicy
 from overwinter.agents.models.retry import RetryPolicy
+from overwinter.agents.rates.limit import RateLimit
 from overwinter.cli.scripts.problems import Problems
 
 __all__ = ["DescribedAgent", "DescribedHandoff", "DescribedPolicy", "DescribedSwarm", "Script"]
@@ -68,6 +69,7 @@ class Script(Struct, kw_only=True):
     """All of a file.
 
     :ivar data: what it was read from, as plain data, from which it can be read again.
+    :ivar rate_limits: how much all of them together may ask of each model, by its name.
     :ivar problems: notes what turns out to be wrong later.
     """
 
@@ -79,4 +81,5 @@ class Script(Struct, kw_only=True):
     task: str | None = None
     agents: dict[str, DescribedAgent] = {}
     swarms: dict[str, DescribedSwarm] = {}
+    rate_limits: dict[str, RateLimit] = {}
     data: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from overwinter.cli.refusal import Refusal, os_reason
-from overwinter.cli.scripts.agents import read_agent, read_defaults
+from overwinter.cli.scripts.agents import read_agent, read_defaults, read_rate_limits
 from overwinter.cli.scripts.description import Script
 from overwinter.cli.scripts.patterns import PATTERNS
 from overwinter.cli.scripts.positions import positions
@@ -88,6 +88,7 @@ def _read(data: dict[str, Any], problems: Problems) -> Script:
         sections.agent(section, read_agent(section, common))
     for section in top.tables("swarms", "swarm"):
         sections.swarm(section, read_swarm(section, outermost=False))
+    script.rate_limits = read_rate_limits(top)
     top.end(_HINTS)
     sections.tie()
     problems.refuse()
