@@ -23,9 +23,11 @@ from overwinter.agents.models.protocol import (
     Usage,
 )
 from overwinter.agents.models.retry import RetryPolicy
+from overwinter.agents.rates import RateLimit, RateStatistics
 from overwinter.agents.results import RunResult
 from overwinter.agents.retention import Retention
-from overwinter.agents.runtime import Runtime, RuntimeStatistics
+from overwinter.agents.runtime import Runtime
+from overwinter.agents.runtime_statistics import RuntimeStatistics
 from overwinter.agents.sleeping import sleep, sleep_until
 from overwinter.agents.state_view import StateView
 from overwinter.agents.tools import Tool, ToolContext, tool
@@ -47,6 +49,8 @@ __all__ = [
     "ModelReply",
     "ModelRequest",
     "Price",
+    "RateLimit",
+    "RateStatistics",
     "Retention",
     "RetryPolicy",
     "RunResult",

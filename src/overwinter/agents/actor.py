@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,8 +53,9 @@ class AgentActor(Actor[AgentMessage]):
         self._stage = stage
         self._member = member
         self._server = RunServer(stage)
-        self._queue: deque[Ticket] = deque()
-        self._saving_once = asyncio.Lock()
+        # No deque, which takes half a kilobyte when it is empty; and it is, mostly.
+        self._queue: list[Ticket] = []
+        self._saving_once: asyncio.Lock | None = None
         self._current: Ticket | None = None
         self._worker: Job | None = None
 
@@ -92,6 +92,7 @@ class AgentActor(Actor[AgentMessage]):
         finally:
             # Also when patience was lost with the run: the agent lives here no more, and others may have it.
             self._member.left(self._stage.runtime)
+            self._stage.runtime.left(self.context.ref)
             if self._stage.saving is not None:
                 await self._stage.saving.aclose()
 
@@ -99,7 +100,7 @@ class AgentActor(Actor[AgentMessage]):
         if self._worker is not None:
             with deadline(self._stage.clock, self._stage.runtime.run_grace):
                 await self._worker.wait()
-        waiting, self._queue = self._queue, deque()
+        waiting, self._queue = self._queue, []
         for ticket in waiting:
             ticket.reply.fail(
                 RunInterrupted(
@@ -147,7 +148,7 @@ class AgentActor(Actor[AgentMessage]):
             raise self._paused()
         ticket = self._ticket_of(known, message)
         if known.stands_last:
-            self._queue.appendleft(ticket)
+            self._queue.insert(0, ticket)
         else:
             ticket.queue = message.queue
             self._queue.append(ticket)
@@ -164,7 +165,7 @@ class AgentActor(Actor[AgentMessage]):
         )
 
     def _join(self, ticket: Ticket, message: RunTask | ResumeRun, reply: Reply) -> None:
-        ticket.reply.join(message.caller, reply, lambda: self._abandoned(ticket))
+        ticket.reply.join(message.caller, reply, self._abandoned, ticket)
         self._wake()
 
     def _tickets(self) -> tuple[Ticket, ...]:
@@ -185,7 +186,7 @@ class AgentActor(Actor[AgentMessage]):
     async def _resume(self, message: ResumeRun, reply: Reply) -> None:
         ticket = self._ticket_of(await self._run_to_resume(message.run_id), message)
         ticket.max_loops, ticket.budget = message.max_loops, message.budget
-        self._queue.appendleft(ticket)
+        self._queue.insert(0, ticket)
         self._join(ticket, message, reply)
 
     async def _run_to_resume(self, run_id: str) -> KnownRun:
@@ -216,7 +217,7 @@ class AgentActor(Actor[AgentMessage]):
                 reply.complete(None)
                 return
         if self._current is not None and self._current.run_id == message.run_id:
-            self._current.waiting.append(reply)
+            self._current.waiting += (reply,)
             self._current.interrupt(message.reason)
             return
         self._withdraw(message.run_id)
@@ -255,7 +256,7 @@ class AgentActor(Actor[AgentMessage]):
     async def _cancel(self, reply: Reply) -> None:
         state, ticket = self._stage.state, self._under_way
         if ticket is not None:
-            ticket.waiting.append(reply)
+            ticket.waiting += (reply,)
             ticket.interrupt("it was cancelled")
             return
         if state.status == "paused":
@@ -300,8 +301,9 @@ class AgentActor(Actor[AgentMessage]):
         if self._stage.saving is not None:
             return await self._stage.saving.save()
         # Without autosave the agent is claimed for this one save only.
+        self._saving_once = self._saving_once or asyncio.Lock()
         async with self._saving_once:
-            saving = await self._member.open_saving(self._stage.runtime)
+            saving = await self._member.open_saving(self._stage)
             try:
                 return await saving.save()
             finally:
@@ -349,7 +351,7 @@ class AgentActor(Actor[AgentMessage]):
     async def _work(self) -> None:
         try:
             while self._next_is_due():
-                self._current = ticket = self._queue.popleft()
+                self._current = ticket = self._queue.pop(0)
                 try:
                     if await self._is_here(ticket):
                         await self._server.serve(ticket)

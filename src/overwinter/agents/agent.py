@@ -9,7 +9,6 @@ from overwinter.agents.fork import fork_options
 from overwinter.agents.membership import Membership
 from overwinter.agents.person import PersonInTheLoop
 from overwinter.agents.profile import Profile, Settings
-from overwinter.agents.residence import Residence
 from overwinter.agents.results import RunResult
 from overwinter.agents.retention import KEEP_64_MB
 from overwinter.agents.retrospect import AgentRetrospect
@@ -163,8 +162,6 @@ class Agent(Runs[OutputT, RunResult[OutputT]], AgentRetrospect[OutputT], PersonI
         self._member = Membership(
             self._profile, self._state, Workspace(workspace_dir) if workspace_dir else None
         )
-        self._residence = Residence(self._member.make_runtime, self._member.join, name=agent_name)
-        self._member.on_leave(self._residence.leave)
 
     @property
     def tools(self) -> tuple[Tool[..., Any], ...]:

@@ -13,7 +13,7 @@ from overwinter.agents.budget import Budget
 if TYPE_CHECKING:
     from overwinter.runtime import Clock
 
-__all__ = ["Account", "Amount", "LimitMet", "Loan", "Need", "Spent", "picos"]
+__all__ = ["NOTHING", "Account", "Amount", "LimitMet", "Loan", "Need", "Spent", "picos"]
 
 _PICOS = 10**12
 _AS_GOOD_AS_UP = 1e-6  # seconds; less than this is the rounding of differences of times
@@ -24,7 +24,7 @@ def picos(dollars: float) -> int:
     return round(dollars * _PICOS)
 
 
-class Amount(msgspec.Struct, frozen=True):
+class Amount(msgspec.Struct, frozen=True, gc=False):
     """Tokens, and money in trillionths of a US dollar."""
 
     tokens: int = 0
@@ -37,11 +37,14 @@ class Amount(msgspec.Struct, frozen=True):
         return Amount(self.tokens - other.tokens, self.picos - other.picos)
 
 
-class Need(msgspec.Struct, frozen=True):
+NOTHING = Amount()
+
+
+class Need(msgspec.Struct, frozen=True, gc=False):
     """What a call is expected to need: ``likely``, and the ``least`` without which it cannot be made at all."""
 
-    least: Amount
-    likely: Amount
+    least: Amount = NOTHING
+    likely: Amount = NOTHING
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,12 +127,13 @@ class Account:
         self._clock = clock
         self._prefix = prefix
         self._began = clock.monotonic() - seconds
-        self._spent = Amount()
-        self._reserved = Amount()
+        self._spent = NOTHING
+        self._reserved = NOTHING
         self._loans = 0
         self._calls = 0
         self._unpriced = 0
-        self._waiters: deque[_Waiter] = deque()
+        # Made when somebody has to wait: each run has an account, and an empty deque takes half a kilobyte.
+        self._waiters: deque[_Waiter] | None = None
         self.budget = budget
 
     @property
@@ -156,7 +160,7 @@ class Account:
             reserved_tokens=self._reserved.tokens,
             reserved_cost=self._reserved.picos / _PICOS,
             calls_under_way=self._loans,
-            calls_waiting=len(self._waiters),
+            calls_waiting=len(self._waiters or ()),
         )
 
     @property
@@ -216,6 +220,8 @@ class Account:
         if loan is not None:
             return loan
         waiter = _Waiter(need)
+        if self._waiters is None:
+            self._waiters = deque()
         self._waiters.append(waiter)
         try:
             return await waiter.future
@@ -225,23 +231,26 @@ class Account:
 
     def close_loan(self, loan: Loan, used: Amount | None, *, priced: bool = True) -> None:
         """What a loan says when it ends; ``used`` is ``None`` when it was given back."""
-        self._reserved -= loan.amount
+        if loan.amount is not NOTHING:
+            self._reserved -= loan.amount
         self._loans -= 1
         if used is not None:
             self._spent += used
             self._calls += 1
             self._unpriced += not priced
-        self._serve()
+        if self._waiters:
+            self._serve()
 
     def _loan(self, need: Need) -> Loan | None:
         """A loan, if there is room for it now."""
-        if not self._exceeded(self._spent + self._reserved + need.likely):
+        if not self.counts or not self._exceeded(self._spent + self._reserved + need.likely):
             amount = need.likely
         elif not self._loans and not self._exceeded(self._spent + need.least):
             amount = self._what_is_left_of(need.likely)
         else:
             return None
-        self._reserved += amount
+        if amount is not NOTHING:
+            self._reserved += amount
         self._loans += 1
         return Loan(self, amount)
 
@@ -282,7 +291,7 @@ class Account:
             self._waiters.popleft()
 
     def _withdraw(self, waiter: _Waiter) -> None:
-        if waiter in self._waiters:
+        if self._waiters and waiter in self._waiters:
             self._waiters.remove(waiter)
             self._serve()
         elif not waiter.future.cancelled() and waiter.future.exception() is None:

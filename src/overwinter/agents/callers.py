@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,11 +21,15 @@ class Callers:
     def __init__(self) -> None:
         self._replies: dict[str, Reply] = {}
 
-    def join(self, caller: str, reply: Reply, abandoned: Callable[[], object]) -> None:
-        """One more waits; ``abandoned`` is called when the last of all has given up."""
+    def join(self, caller: str, reply: Reply, abandoned: Callable[..., object], *args: Any) -> None:
+        """One more waits; ``abandoned(*args)`` is called when the last of all has given up."""
         caller = caller or f"{id(reply)}"
         self._replies[caller] = reply
-        reply.on_abandon(lambda: abandoned() if self.leave(caller) else None)
+        reply.on_abandon(partial(self._gave_up, caller, abandoned, *args))
+
+    def _gave_up(self, caller: str, abandoned: Callable[..., object], *args: Any) -> None:
+        if self.leave(caller):
+            abandoned(*args)
 
     def leave(self, caller: str) -> bool:
         """That one waits no longer; tells whether that leaves nobody."""

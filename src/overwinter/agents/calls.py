@@ -15,6 +15,7 @@ from overwinter.agents.journal_records import (
     ToolsStarted,
     ToolsWithdrawn,
 )
+from overwinter.agents.own_context import InOwnContext
 from overwinter.agents.replies import storable_text
 from overwinter.agents.sleeping import CallSleeps
 from overwinter.agents.tools import ToolContext
@@ -48,7 +49,7 @@ class Calls:
         self._state = stage.state
         self._toolbox = stage.profile.toolbox
         self._on_unknown: OnUnknown = stage.profile.settings.on_unknown
-        self._program_ends: KeyboardInterrupt | None = None
+        self._program_ends: ProgramEnds | None = None
         self._running: set[str] = set()
         self._news = asyncio.Event()
 
@@ -86,35 +87,50 @@ class Calls:
     async def _settle_left_behind(self) -> None:
         """A sync tool cannot be cancelled: one that was left behind in its thread is waited for."""
         state = self._state
-        for call in state.unfinished_calls:
+        for call in state.unfinished_calls if state.begun_calls else ():
             if call.id in state.begun_calls:
                 outcome = await self._toolbox.settle(call.id)
                 if outcome is not None:
                     self._record(call, *outcome, seconds=0.0)
 
     async def _run_all_that_may(self) -> None:
+        unfinished = self._state.unfinished_calls
+        if len(unfinished) == 1:
+            # Nothing can come to run beside it. It is what most steps have, and a task group would be half their cost.
+            self._news.clear()
+            if self._is_ready(unfinished[0]):
+                await self._begin(unfinished)
+                await InOwnContext(self._call(unfinished[0]))
+        elif unfinished:
+            await self._run_side_by_side()
+
+    async def _run_side_by_side(self) -> None:
         async with create_task_group() as tasks:
             while True:
-                # Made first: what is decided from here on is looked at in the next round.
-                self._news = asyncio.Event()
+                # First: what is decided from here on is looked at in the next round.
+                self._news.clear()
                 ready = self._ready()
                 if ready:
                     await self._begin(ready)
+                    self._running.update(call.id for call in ready)
                     for call in ready:
-                        tasks.start_soon(self._call, call, tasks.cancel_scope)
+                        tasks.start_soon(self._call_beside_others, call, tasks.cancel_scope)
                 elif not self._running:
                     break
                 await self._news.wait()
         if self._program_ends is not None:
-            raise ProgramEnds(self._program_ends)
+            raise self._program_ends
 
     def _ready(self) -> list[ToolCall]:
         """The calls that may begin now. What a person answered or denied is recorded, and who is to be asked."""
         return [
             call
             for call in self._state.unfinished_calls
-            if call.id not in self._running and not self._was_decided(call) and self._may_begin(call)
+            if call.id not in self._running and self._is_ready(call)
         ]
+
+    def _is_ready(self, call: ToolCall) -> bool:
+        return not self._was_decided(call) and self._may_begin(call)
 
     def _was_decided(self, call: ToolCall) -> bool:
         decision = self._state.decisions.get(call.id)
@@ -185,9 +201,23 @@ class Calls:
         except BaseException:
             state.happened(ToolsWithdrawn(at=self._stage.now(), call_ids=new))
             raise
-        self._running.update(call.id for call in calls)
 
-    async def _call(self, call: ToolCall, others: CancelScope) -> None:
+    async def _call_beside_others(self, call: ToolCall, others: CancelScope) -> None:
+        try:
+            await self._call(call)
+        except ProgramEnds as ends:
+            self._program_ends = ends
+            others.cancel()
+        finally:
+            self._running.discard(call.id)
+            if not self._running:
+                self._news.set()
+
+    async def _call(self, call: ToolCall) -> None:
+        """Make the call, and record how it ended.
+
+        :raises ProgramEnds: the tool raised what Ctrl-C raises.
+        """
         stage, state = self._stage, self._state
         context = ToolContext(
             agent_name=stage.profile.name,
@@ -203,14 +233,8 @@ class Calls:
             with CallSleeps(stage, call):
                 ok, output = await self._toolbox.call(call, context, clock=stage.clock, limiter=stage.limiter)
         except KeyboardInterrupt as error:
-            self._program_ends = error
-            others.cancel()
-        else:
-            self._record(call, ok, output, stage.clock.monotonic() - began)
-        finally:
-            self._running.discard(call.id)
-            if not self._running:
-                self._news.set()
+            raise ProgramEnds(error) from None
+        self._record(call, ok, output, stage.clock.monotonic() - began)
 
     def _record(self, call: ToolCall, ok: bool, output: str, seconds: float) -> None:
         stage = self._stage

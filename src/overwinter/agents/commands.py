@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-class RunTask(msgspec.Struct, frozen=True):
+class RunTask(msgspec.Struct, frozen=True, gc=False):
     """Run *task*; answered with a ``RunResult``. With ``queue`` it waits behind a paused run.
 
     ``within`` names the agents whose runs wait for this one. Unless it is ``named``, nobody else can have asked for it
@@ -37,7 +37,7 @@ class RunTask(msgspec.Struct, frozen=True):
     caller: str = ""
 
 
-class ResumeRun(msgspec.Struct, frozen=True):
+class ResumeRun(msgspec.Struct, frozen=True, gc=False):
     """Go on with the last run, or with that one, if it was cut off; answered with a ``RunResult``."""
 
     run_id: str = ""
@@ -48,7 +48,7 @@ class ResumeRun(msgspec.Struct, frozen=True):
     caller: str = ""
 
 
-class InterruptRun(msgspec.Struct, frozen=True):
+class InterruptRun(msgspec.Struct, frozen=True, gc=False):
     """Interrupt that run, or withdraw it if it has not begun; answered when its state is saved.
 
     Where it is a ``caller`` who waits no longer, the run goes on for the others that do.
@@ -59,15 +59,15 @@ class InterruptRun(msgspec.Struct, frozen=True):
     caller: str = ""
 
 
-class PauseRun(msgspec.Struct, frozen=True):
+class PauseRun(msgspec.Struct, frozen=True, gc=False):
     """Pause the run under way after its step."""
 
 
-class CancelRun(msgspec.Struct, frozen=True):
+class CancelRun(msgspec.Struct, frozen=True, gc=False):
     """Give up the run under way, or the one that is paused; answered when that is saved."""
 
 
-class DecideCall(msgspec.Struct, frozen=True):
+class DecideCall(msgspec.Struct, frozen=True, gc=False):
     """A person decided about a call, or about the only one there is; answered when that is on disk."""
 
     decision: Literal["approved", "denied", "answered"]
@@ -75,11 +75,11 @@ class DecideCall(msgspec.Struct, frozen=True):
     call_id: str = ""
 
 
-class SaveNow(msgspec.Struct, frozen=True):
+class SaveNow(msgspec.Struct, frozen=True, gc=False):
     """Save everything; answered with the path of the state file."""
 
 
-class LoadState(msgspec.Struct, frozen=True):
+class LoadState(msgspec.Struct, frozen=True, gc=False):
     """Become what the state file says, the agent's own or the one at ``path``."""
 
     path: str = ""

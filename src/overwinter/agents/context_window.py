@@ -48,7 +48,7 @@ class ContextWindow:
         self._state = stage.state
         self._summarizer = summarizer
         self._policies = profile.settings.context or ()
-        self._prompt = (Message("system", profile.system_prompt),) if profile.system_prompt else ()
+        self._prompt = profile.prompt
         self._task = ("", 0)
         self._fruitless: int | None = None
 

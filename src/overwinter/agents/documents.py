@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from overwinter.persistence import AgentFolder
     from overwinter.runtime import Clock
 
-__all__ = ["Documents", "EncodedLists", "metadata_of", "state_members"]
+__all__ = ["ENCODED_A_SECOND", "ENCODED_A_TURN", "Documents", "EncodedLists", "metadata_of", "state_members"]
 
-_AT_ONCE = 48
+#: How many elements are encoded in a turn of the loop, of all agents together: about a millisecond's work.
+ENCODED_A_TURN = 48
+#: How many at least in a second: a sixth of the loop's time, and as many as a thousand agents at work come to say.
+ENCODED_A_SECOND = 10_000
 
 
 class Documents:
@@ -68,12 +71,21 @@ class Documents:
             checksum=True,
         )
 
-    def encode_some(self) -> bool:
-        """Encode a part of what is new in the lists, for about a millisecond; whether that was all.
+    @property
+    def unencoded(self) -> int:
+        """How many elements of the lists are new."""
+        return self._lists.missing(self._state)
+
+    def encode_some(self, most: int) -> None:
+        """Encode so many of them at most.
 
         :raises SaveRejected: something in it cannot be stored; ``field`` names it.
         """
-        return self._lists.update(self._state, most=_AT_ONCE)
+        self._lists.update(self._state, most=most)
+
+    def rest(self) -> None:
+        """Let go of what is quickly made again: for now nothing is to be saved."""
+        self._profile.rest()
 
     def _metadata(self) -> Metadata:
         return metadata_of(self._state, self._profile.agent_id, self._profile.name, self._clock.now())
@@ -131,37 +143,49 @@ _NOT_IN_HEAD = ("agent", *_LISTS)
 class EncodedLists:
     """What only grows in an agent's state, encoded once; it outlives the runtimes that save it."""
 
-    __slots__ = ("_made",)
+    __slots__ = ("_held",)
 
     def __init__(self) -> None:
-        self._made: tuple[Fragments, ...] = ()
+        # Made when there is something to hold: most agents have but a conversation and runs.
+        self._held: tuple[Fragments, ...] = ()
 
-    @property
-    def _held(self) -> tuple[Fragments, ...]:
-        # Made when first needed: an agent that is never saved needs none.
-        if not self._made:
-            self._made = tuple(Fragments(name) for name in _LISTS)
-        return self._made
+    def missing(self, state: AgentState) -> int:
+        """How many elements of the lists are not encoded yet."""
+        held = {one.name: len(one) for one in self._held}
+        return sum(max(0, len(getattr(state, name)) - held.get(name, 0)) for name in _LISTS)
 
-    def update(self, state: AgentState, *, checked: bool = False, most: int | None = None) -> bool:
-        """Encode what is new; ``SaveRejected`` names what cannot be. What was just read is ``checked``.
+    def update(self, state: AgentState, *, checked: bool = False, most: int | None = None) -> None:
+        """Encode what is new, or so much of it; ``SaveRejected`` names what cannot be.
 
-        Returns whether nothing is left, which with ``most``, so many at most, there may be.
+        :param checked: it was just read.
+        :param most: so many elements at most.
         """
         taken = 0
-        for held in self._held:
-            left = None if most is None else most - taken
-            taken += held.update(getattr(state, held.name), checked=checked, most=left)
-        return most is None or taken < most
+        for name in _LISTS:
+            elements = getattr(state, name)
+            if elements:
+                left = None if most is None else most - taken
+                taken += self._of(name).update(elements, checked=checked, most=left)
 
     def replace(self, other: EncodedLists) -> None:
         """Become *other*: the lists were replaced as a whole, and it holds the new ones."""
-        self._made = other._made
+        self._held = other._held
 
     def pieces(self) -> list[bytes]:
         """The last members of the state's document."""
-        told = [held for held in self._held if len(held) or held.name not in _FOR_SWARMS]
-        return [piece for held in told for piece in held.pieces(last=held is told[-1])]
+        held = {one.name: one for one in self._held}
+        told = [
+            held.get(name) or Fragments(name) for name in _LISTS if name in held or name not in _FOR_SWARMS
+        ]
+        return [piece for one in told for piece in one.pieces(last=one is told[-1])]
+
+    def _of(self, name: str) -> Fragments:
+        for one in self._held:
+            if one.name == name:
+                return one
+        made = Fragments(name)
+        self._held = (*self._held, made)
+        return made
 
 
 def _members(value: dict[str, Any]) -> bytes:

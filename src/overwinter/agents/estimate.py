@@ -21,24 +21,22 @@ _MOST_CHARACTERS_A_TOKEN = 8
 _FIRST_OUTPUT = 1024
 
 
-class CallSize(msgspec.Struct, frozen=True):
+class CallSize(msgspec.Struct, frozen=True, gc=False):
     """The tokens that a call is ``likely`` to use, and the ``least`` without which it cannot be made."""
 
     least: Usage
     likely: Usage
 
 
-class Estimator:
-    """Guesses the size of an agent's next call: its input by what the state knows of it, its output by the last one."""
+class Estimator(msgspec.Struct, gc=False):
+    """Guesses the size of an agent's next call: its input by what the state knows of it, its output by the last one.
 
-    def __init__(self) -> None:
-        self._output: int | None = None
-        self._cost: float | None = None
+    :ivar last_output: the tokens of the last reply.
+    :ivar last_cost: US dollars that it is known to have cost.
+    """
 
-    @property
-    def last_cost(self) -> float | None:
-        """US dollars that the last reply is known to have cost."""
-        return self._cost
+    last_output: int | None = None
+    last_cost: float | None = None
 
     def size(
         self,
@@ -56,7 +54,7 @@ class Estimator:
         output = max_tokens
         if state.context_upto:
             sent = least = state.context_tokens + _tokens(text)
-            output = self._output if max_tokens is None else max_tokens
+            output = self.last_output if max_tokens is None else max_tokens
         else:
             text += len(prompt)
             sent = _tokens(text + sum(map(_length_of_tool, tools)))
@@ -71,8 +69,8 @@ class Estimator:
 
     def heard(self, usage: Usage) -> None:
         """The model used *usage* for its last reply."""
-        self._output = usage.output_tokens
-        self._cost = usage.cost
+        self.last_output = usage.output_tokens
+        self.last_cost = usage.cost
 
 
 def tokens_of(message: Message) -> int:

@@ -16,6 +16,7 @@ __all__ = [
     "MemberStarted",
     "ModelRetrying",
     "ModelStarted",
+    "ModelWaiting",
     "PersonAnswered",
     "PersonAsked",
     "Progress",
@@ -82,6 +83,21 @@ class ModelRetrying(Event, frozen=True, kw_only=True):
     attempt: int
     delay: float
     error: str
+
+
+class ModelWaiting(Event, frozen=True, kw_only=True):
+    """A model call waits for its turn, because ``model`` is asked as much as it may be.
+
+    ``limit`` is ``requests_per_minute``, ``tokens_per_minute`` or ``in_flight`` of the runtime's rate limits, or
+    ``retry_after``: the provider wants to be left alone. ``turn`` says that it only has to let another go first.
+    ``seconds`` is how long that takes at least, 0.0 where nobody knows.
+    """
+
+    kind: ClassVar[str] = "model_waiting"
+
+    model: str
+    limit: str
+    seconds: float
 
 
 class ContextReduced(Event, frozen=True, kw_only=True):

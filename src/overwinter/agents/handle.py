@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from overwinter.agents.events import Event
+    from overwinter.agents.hub import EventHub
     from overwinter.agents.membership import Membership
     from overwinter.agents.memory import Memory
     from overwinter.agents.profile import Durability, Profile
     from overwinter.agents.records import Status
-    from overwinter.agents.residence import Home, Residence
+    from overwinter.agents.residence import Home
     from overwinter.agents.runtime import Runtime
     from overwinter.agents.state import AgentState
     from overwinter.persistence.workspace import Workspace
@@ -41,7 +42,6 @@ class AgentHandle(Generic[OutputT]):
     _profile: Profile[OutputT]
     _state: AgentState
     _member: Membership
-    _residence: Residence
 
     @property
     def agent_name(self) -> str:
@@ -109,7 +109,7 @@ class AgentHandle(Generic[OutputT]):
 
         Cancelling it leaves the old file or the new one, whole.
         """
-        async with self._residence.at_home() as home:
+        async with self._member.at_home() as home:
             return cast("Path", await self._ask(home, SaveNow()))
 
     async def load(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -124,18 +124,18 @@ class AgentHandle(Generic[OutputT]):
         :raises AgentError: the agent is at work.
         """
         # Looked for first, because a claim would create the folder of an agent that never was.
-        if self._residence.vacant and not await to_thread.run_sync(self._member.has_state, path):
+        if self._member.vacant and not await to_thread.run_sync(self._member.has_state, path):
             raise StateNotFound(
                 f"there is no saved state at {path or self.state_path}; run the agent with autosave=True, or call "
                 "save() first"
             )
-        with self._member.loading(own=path is None) if self._residence.vacant else nullcontext():
-            async with self._residence.at_home() as home:
+        with self._member.loading(own=path is None) if self._member.vacant else nullcontext():
+            async with self._member.at_home() as home:
                 await self._ask(home, LoadState("" if path is None else str(path)))
 
     async def pause(self) -> None:
         """Pause the run under way after its step; its ``run`` returns with status ``paused``."""
-        async with self._residence.at_home() as home:
+        async with self._member.at_home() as home:
             await self._ask(home, PauseRun())
 
     async def cancel(self) -> None:
@@ -143,7 +143,7 @@ class AgentHandle(Generic[OutputT]):
 
         Whoever waits for the run gets ``RunInterrupted``.
         """
-        async with self._residence.at_home() as home:
+        async with self._member.at_home() as home:
             await self._ask(home, CancelRun())
 
     async def join(self, runtime: Runtime, *, to_be_loaded: bool = False) -> ActorRef[AgentMessage]:
@@ -153,15 +153,15 @@ class AgentHandle(Generic[OutputT]):
         """
         await self._profile.models[0].prepare()
         with self._member.to_be_loaded() if to_be_loaded else nullcontext():
-            return await self._residence.settle(runtime)
+            return await self._member.settle(runtime)
 
     def leave(self, runtime: Runtime) -> None:
         """*runtime* is no home any more; what a runtime says when it closes."""
-        self._residence.leave(runtime)
+        self._member.leave(runtime)
 
     def reference_on(self, runtime: Runtime) -> ActorRef[AgentMessage] | None:
         """The reference of the agent's actor, if it was spawned on *runtime* and lives there still."""
-        home = self._residence.spawned
+        home = self._member.spawned
         return home.ref if home is not None and home.runtime is runtime else None
 
     def watch(self, watcher: Callable[[Event], None]) -> Callable[[], None]:
@@ -170,6 +170,10 @@ class AgentHandle(Generic[OutputT]):
         A watcher that raises is logged, and harms no run.
         """
         return self._member.hub.watch(watcher)
+
+    def watch_for(self, hub: EventHub, relay: Callable[[Event], None]) -> Callable[[], None]:
+        """:meth:`watch` for one who hands on to *hub* what it is told, and need not be told while nobody hears that."""
+        return self._member.hub.watch(relay, beyond=hub)
 
     @property
     def is_saved(self) -> bool:
@@ -193,7 +197,7 @@ class AgentHandle(Generic[OutputT]):
     @property
     def is_vacant(self) -> bool:
         """Whether it lives nowhere at present."""
-        return self._residence.vacant
+        return self._member.vacant
 
     @property
     def paused_at(self) -> str:
@@ -207,12 +211,12 @@ class AgentHandle(Generic[OutputT]):
 
     def be_saved(self, durability: Durability) -> None:
         """Save it from now on, as with ``autosave=True``: what a swarm that is saved says to its members."""
-        if self._residence.vacant:
+        if self._member.vacant:
             self._member.be_saved(durability)
 
     def be_in(self, workspace: Workspace) -> None:
         """Have the folder in *workspace*, unless it lives somewhere, or was given a workspace of its own."""
-        if self._residence.vacant and not self._member.has_chosen:
+        if self._member.vacant and not self._member.has_chosen:
             self._member.be_in(workspace)
 
     def usage_of(self, run_id: str) -> Usage:

@@ -9,9 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from overwinter.agents.events import Event
-    from overwinter.agents.runtime import Runtime
 
-__all__ = ["EventHub", "Publisher"]
+__all__ = ["EventHub"]
 
 logger = logging.getLogger("overwinter.agents")
 
@@ -19,44 +18,55 @@ logger = logging.getLogger("overwinter.agents")
 class EventHub:
     """Hands each event to everyone who watches, at once and in order, on the event loop."""
 
-    __slots__ = ("_watchers",)
+    __slots__ = ("_watches",)
 
     def __init__(self) -> None:
-        self._watchers: dict[object, Callable[[Event], None]] = {}
+        # Replaced and never changed: whoever is being told may watch, and end that, without harm.
+        self._watches: tuple[_Watch, ...] = ()
 
-    def watch(self, watcher: Callable[[Event], None]) -> Callable[[], None]:
-        """Call *watcher* with each event from now on; the returned function ends that, once or more often.
+    @property
+    def heard(self) -> bool:
+        """Whether anybody would be told of an event; an event that nobody hears need not be made."""
+        for watch in self._watches:  # noqa: SIM110 - no generator, as it is asked four times a step
+            if watch.beyond is None or watch.beyond.heard:
+                return True
+        return False
+
+    def watch(
+        self, watcher: Callable[[Event], None], *, beyond: EventHub | None = None
+    ) -> Callable[[], None]:
+        """Call *watcher* with each event from now on; what is returned ends that, called once or more often.
 
         A watcher that raises is logged and goes on being called; it harms no run.
+
+        :param beyond: where the watcher hands on what it is told: while nobody hears that, nobody hears the watcher.
         """
-        key = object()
-        self._watchers[key] = watcher
-
-        def unwatch() -> None:
-            self._watchers.pop(key, None)
-
-        return unwatch
+        watch = _Watch(self, watcher, beyond)
+        self._watches = (*self._watches, watch)
+        return watch
 
     def publish(self, event: Event) -> None:
         """Hand *event* to every watcher."""
-        if not self._watchers:
-            return
-        for watcher in tuple(self._watchers.values()):
+        for watch in self._watches:
             try:
-                watcher(event)
+                watch.watcher(event)
             except Exception:
                 logger.exception("a watcher of events failed on %s", event.kind)
 
+    def end(self, watch: object) -> None:
+        """That one watches no longer."""
+        self._watches = tuple(other for other in self._watches if other is not watch)
 
-class Publisher:
-    """Hands the events of one agent to those who watch it, and then to those who watch its runtime."""
 
-    __slots__ = ("_hub", "_runtime")
+class _Watch:
+    """One who watches; calling it ends that."""
 
-    def __init__(self, hub: EventHub, runtime: Runtime) -> None:
+    __slots__ = ("_hub", "beyond", "watcher")
+
+    def __init__(self, hub: EventHub, watcher: Callable[[Event], None], beyond: EventHub | None) -> None:
         self._hub = hub
-        self._runtime = runtime
+        self.watcher = watcher
+        self.beyond = beyond
 
-    def __call__(self, event: Event) -> None:
-        self._hub.publish(event)
-        self._runtime.publish(event)
+    def __call__(self) -> None:
+        self._hub.end(self)

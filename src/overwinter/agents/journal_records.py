@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 
-class Record(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class Record(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", gc=False):
     """The root of all records; ``at`` is when it happened, ISO 8601 in UTC."""
 
     at: str = ""

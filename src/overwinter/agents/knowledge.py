@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -88,17 +87,19 @@ class Knowledge:
         for entry in reversed(self.conversation):
             if entry.role == "tool":
                 answered.add(entry.tool_call_id)
-            elif entry.role == "assistant":
-                return tuple(call for call in entry.tool_calls if call.id not in answered)
-            else:
-                break
+                continue
+            if entry.role == "assistant" and entry.tool_calls:
+                calls = entry.tool_calls
+                return tuple(call for call in calls if call.id not in answered) if answered else calls
+            break
         return ()
 
     @property
     def unfinished_calls(self) -> tuple[ToolCall, ...]:
         """Those of the open calls that have not ended."""
-        ended = self._outputs_of_this_step()
-        return tuple(call for call in self.open_calls if call.id not in ended)
+        calls = self.open_calls
+        ended = self._outputs_of_this_step() if calls else None
+        return tuple(call for call in calls if call.id not in ended) if ended else calls
 
     def _outputs_of_this_step(self) -> dict[str, str]:
         # A provider may use a call id again in a later step, so only this one's count; they stand last.
@@ -108,5 +109,8 @@ class Knowledge:
         return outputs
 
     def _outcomes_of_this_step(self) -> Iterator[ToolOutcome]:
-        step = self.run_id, self.loop_count
-        return takewhile(lambda one: (one.run_id, one.loop) == step, reversed(self.tool_results))
+        run_id, loop = self.run_id, self.loop_count
+        for one in reversed(self.tool_results):
+            if one.loop != loop or one.run_id != run_id:
+                return
+            yield one

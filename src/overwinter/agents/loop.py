@@ -16,6 +16,7 @@ from overwinter.agents.knowledge import BY_TOOL
 from overwinter.agents.models.protocol import ModelRequest
 from overwinter.agents.models.retry import ModelEvent, ModelRetried, complete_with_fallbacks
 from overwinter.agents.replies import storable_reply, storable_text
+from overwinter.agents.request_view import MessageView
 from overwinter.agents.spending import Spending
 from overwinter.agents.summary import Summarizer
 from overwinter.errors import OutputInvalid
@@ -81,11 +82,13 @@ class Loop:
         self._stage = stage
         self._profile = profile
         self._state = stage.state
-        self._calls = Calls(stage)
+        self._calls: Calls | None = None
         self._streams = streams
         self._max_loops = profile.max_loops if max_loops is None else max_loops
         self._spending = Spending(stage, budget or profile.settings.budget, stage.accounts(within))
-        self._context = ContextWindow(stage, Summarizer(stage, self._spending))
+        # Without policies requests carry everything, and there is nothing to be made out about it.
+        policies = profile.settings.context
+        self._context = ContextWindow(stage, Summarizer(stage, self._spending)) if policies else None
         self._output_retries = profile.settings.output_retries
         self._pause_asked = False
         self._restarts = restarts
@@ -102,7 +105,8 @@ class Loop:
 
     def decided(self) -> None:
         """A person decided about a call."""
-        self._calls.decided()
+        if self._calls is not None:
+            self._calls.decided()
 
     async def run(self) -> Ending:
         """Go on until the run finishes, meets a limit, or waits for a person.
@@ -116,7 +120,7 @@ class Loop:
         """
         if self._state.open_calls:
             self._restarts = False
-            waits_for = await self._calls.serve()
+            waits_for = await self._serve_calls()
             if waits_for:
                 return Ending("paused", waits_for)
             await self._step_ended()
@@ -140,11 +144,13 @@ class Loop:
                 return ending
 
     async def _serve_calls(self) -> str:
-        if self._state.open_calls:
-            return await self._calls.serve()
-        # Others have their turn in each step, whether or not the model made anybody wait.
+        # Others have their turn in each step, whether or not the model and the tools make anybody wait.
         await asyncio.sleep(0)
-        return ""
+        if not self._state.open_calls:
+            return ""
+        if self._calls is None:
+            self._calls = Calls(self._stage)
+        return await self._calls.serve()
 
     async def _step_ended(self) -> None:
         if self._stage.saving is not None:
@@ -172,7 +178,7 @@ class Loop:
 
     async def _ask(self) -> ModelReply:
         stage, state = self._stage, self._state
-        if await self._context.reduce():
+        if self._context is not None and await self._context.reduce():
             await self._step_ended()
         reply = await self._spending.ask(self._complete)
         state.happened(
@@ -209,13 +215,16 @@ class Loop:
             on_text=self._stream if self._streams else None,
             on_event=self._tell_of_retry,
             before_fallback=before_fallback,
+            gate=self._spending.gate,
         )
         return storable_reply(reply, self._profile.settings.model_name)
 
     def _request(self) -> ModelRequest:
-        profile, settings = self._profile, self._profile.settings
+        profile, settings, context = self._profile, self._profile.settings, self._context
         return ModelRequest(
-            messages=self._context.messages(),
+            messages=MessageView(profile.prompt, self._state.conversation)
+            if context is None
+            else context.messages(),
             tools=profile.toolbox.specs,
             temperature=settings.temperature,
             max_tokens=settings.max_tokens,

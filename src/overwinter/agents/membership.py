@@ -7,7 +7,6 @@ import os
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
-from weakref import proxy
 
 import msgspec
 from anyio import to_thread
@@ -17,17 +16,17 @@ from overwinter.agents.copying import copy_of
 from overwinter.agents.documents import EncodedLists
 from overwinter.agents.earlier import Earlier, find_earlier, read_to_load
 from overwinter.agents.estimate import Estimator
-from overwinter.agents.hub import EventHub, Publisher
+from overwinter.agents.hub import EventHub
 from overwinter.agents.on_disk import OnDisk
 from overwinter.agents.past import look_back
-from overwinter.agents.place import Place
 from overwinter.agents.recall import Recall
 from overwinter.agents.remembering import Remembering
+from overwinter.agents.residence import Residence
 from overwinter.agents.restore import Restored, report, warn_of
+from overwinter.agents.run_index import describe
 from overwinter.agents.saving import Saving
 from overwinter.agents.stage import Stage
 from overwinter.agents.verbose import narrator
-from overwinter.agents.weakly import weakly
 from overwinter.errors import AgentExists, StaleState
 from overwinter.runtime import Resume
 
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
     from overwinter.agents.commands import AgentMessage
     from overwinter.agents.profile import Durability, Profile
+    from overwinter.agents.run_index import RunIndex
     from overwinter.agents.runtime import Runtime
     from overwinter.agents.state import AgentState
     from overwinter.persistence.files import FileOperations
@@ -56,7 +56,7 @@ __all__ = ["Membership"]
 T = TypeVar("T")
 
 
-class Membership(Place):
+class Membership(Residence):
     """One agent's way on to a runtime and off it again.
 
     It outlives runtimes: it knows the folder, the last claim, and what stood in the folder before a fresh agent
@@ -77,21 +77,20 @@ class Membership(Place):
         self._lists = EncodedLists()
         self._must_be_new = False
         self.found_nothing = False
-        # Not this object itself: it is to be gone with the last who uses it.
-        self.recall = Recall(proxy(self))
+        self.run_index: RunIndex | None = None
         self._estimator = Estimator()
         self.hub = EventHub()
         if profile.settings.verbose:
             self.hub.watch(narrator())
         self._stage: Stage | None = None
-        self._on_leave: Callable[[Runtime], None] = lambda _: None
         if profile.settings.autosave:
             state.unsent = []
-        self._remembering = Remembering(state, weakly(self.now, ""))
+        self._remembering = Remembering(state)
 
-    def on_leave(self, told: Callable[[Runtime], None]) -> None:
-        """Tell that method when the agent has left a runtime, for as long as its object lives."""
-        self._on_leave = weakly(told, None)
+    @property
+    def recall(self) -> Recall:
+        """What finds the runs of the agent."""
+        return Recall(self)
 
     @property
     def state(self) -> AgentState:
@@ -182,14 +181,13 @@ class Membership(Place):
             clock=runtime.clock,
             random=runtime.random,
             limiter=runtime.tool_limiter,
-            workspace_dir=self.folder.path,
-            publish=Publisher(self.hub, runtime),
+            place=self,
+            hub=self.hub,
             runtime=runtime,
             estimator=self._estimator,
         )
         if self._profile.settings.autosave:
-            stage.saving = await self.open_saving(runtime)
-            stage.workspace_dir = self.folder.path
+            stage.saving = await self.open_saving(stage)
         actor = AgentActor(stage, self)
         try:
             ref = await runtime.spawn_actor(actor, name=self._actor_name(), supervision=Resume())
@@ -198,26 +196,26 @@ class Membership(Place):
                 await stage.saving.aclose()
             raise
         self._stage = stage
-        self._remembering.loop = asyncio.get_running_loop()
+        self._remembering.loop, self._remembering.clock = asyncio.get_running_loop(), runtime.clock
         return ref
 
     def left(self, runtime: Runtime) -> None:
         """Its actor there has ended."""
-        self._stage = None
-        self._on_leave(runtime)
+        self._stage = self._remembering.clock = None
+        self.leave(runtime)
 
     def announce(self) -> None:
         """Warn, once, that a run which was cut off stands in the folder where a new one begins."""
         if self._earlier is not None:
             self._earlier.announce(self._profile.name, self.folder)
 
-    async def open_saving(self, runtime: Runtime) -> Saving:
-        """Claim the agent's folder for *runtime*; what saves it there, and gives the folder back when closed.
+    async def open_saving(self, stage: Stage) -> Saving:
+        """Claim the agent's folder for the runtime; what saves it there, and gives the folder back when closed.
 
         :raises AgentInUse: somebody else holds it.
         :raises StaleState: somebody else has written since this object last held it.
         """
-        storage = await runtime.storage()
+        storage = await stage.runtime.storage()
         if self._last_claim is not None and not await storage.call(self.folder.path.exists):
             # Somebody deleted it: there is nothing to be behind of, and what is in memory is all there is.
             self._last_claim = None
@@ -237,7 +235,8 @@ class Membership(Place):
             if seen is not None:
                 self._see(seen)
             if first:
-                self.recall.forget()
+                # Somebody else may have written meanwhile.
+                self.run_index = None
             self._last_claim = claim
         except BaseException:
             await storage.release(claim, claim.sequence)
@@ -249,18 +248,19 @@ class Membership(Place):
             return self._earlier
 
         return Saving(
-            profile=self._profile,
-            state=self._state,
+            stage=stage,
+            keeper=self,
             storage=storage,
             claim=claim,
-            publish=Publisher(self.hub, runtime),
             lists=self._lists,
             look=look if first and seen is None else None,
             earlier=self._earlier,
-            kept=self._earlier_kept,
-            index=self.recall.index,
             on_disk=self._on_disk,
         )
+
+    async def index_of_runs(self) -> RunIndex:
+        """Which conversation of ``history/`` holds which run."""
+        return await self.recall.index()
 
     def _see(self, seen: _Seen) -> None:
         """Make out what the files that were found there mean for what is in memory."""
@@ -289,9 +289,11 @@ class Membership(Place):
 
         return await storage.claim_and_read(self.folder, look, timeout=timeout)
 
-    def _earlier_kept(self, state: AgentState, path: Path) -> None:
+    def earlier_kept(self, state: AgentState, path: Path) -> None:
+        """What a fresh agent left behind was kept at *path*."""
         self._earlier = None
-        self.recall.kept(state, path)
+        if self.run_index is not None:
+            self.run_index.add(describe(state, path.name))
 
     @contextmanager
     def to_be_loaded(self) -> Generator[None]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Memory"]
 
+# A change takes no time, so that one lock serves the memories of all agents.
+_changing = threading.RLock()
+
 
 class Memory:
     """Named values that are saved with the agent's state and come back with ``load()``.
@@ -25,12 +28,11 @@ class Memory:
     such as a synchronous tool's.
     """
 
-    __slots__ = ("_changed", "_changing", "_values")
+    __slots__ = ("_changed", "_values")
 
     def __init__(self) -> None:
         self._values: dict[str, msgspec.Raw] = {}
         self._changed: Callable[[str, msgspec.Raw | None], None] | None = None
-        self._changing = threading.RLock()
 
     def watch(self, changed: Callable[[str, msgspec.Raw | None], None]) -> None:
         """Call ``changed(key, value)`` after each change, with None for a key that was deleted.
@@ -53,7 +55,7 @@ class Memory:
             raise ConfigurationError(f"the key of a memory is a string, not {key!r}")
         encode_checked({key: None}, what="memory")
         raw = msgspec.Raw(encode_checked(value, what=f"memory.{key}"))
-        with self._changing:
+        with _changing:
             self._values[key] = raw
             self._tell(key, raw)
 
@@ -64,7 +66,7 @@ class Memory:
 
     def delete(self, key: str) -> None:
         """Forget *key*; one that is not there is no error."""
-        with self._changing:
+        with _changing:
             if self._values.pop(key, None) is not None:
                 self._tell(key, None)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from overwinter.agents.restore import Restored
 
@@ -14,7 +16,7 @@ _SMALL = 64 << 10
 _MUCH = 1 << 20
 
 
-class OnDisk:
+class OnDisk(msgspec.Struct, gc=False):
     """What is known of an agent's files; it outlives the runtimes that write them.
 
     :ivar file_size: of the state file, in bytes; 0 while there is none, or none that has to do with this state.
@@ -26,16 +28,13 @@ class OnDisk:
     :ivar floor: the highest sequence that any file in the folder carries.
     """
 
-    __slots__ = ("file_size", "floor", "folded", "replaced", "source", "tail", "unchecked")
-
-    def __init__(self) -> None:
-        self.file_size = 0
-        self.tail = 0
-        self.replaced = False
-        self.source = ""
-        self.floor = 0
-        self.folded = 0
-        self.unchecked: float = inf
+    file_size: int = 0
+    tail: int = 0
+    replaced: bool = False
+    source: str = ""
+    floor: int = 0
+    folded: int = 0
+    unchecked: float = inf
 
     @property
     def outgrown(self) -> bool:

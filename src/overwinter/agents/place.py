@@ -30,12 +30,12 @@ class Place:
     @property
     def folder(self) -> AgentFolder:
         """The agent's folder, as far as is known without looking at the disk."""
-        if self._folder is not None:
-            return self._folder
-        profile = self._profile
-        return self._workspace.folder(
-            profile.name, profile.agent_id, profile.kind, session=profile.settings.session
-        )
+        if self._folder is None:
+            profile = self._profile
+            self._folder = self._workspace.folder(
+                profile.name, profile.agent_id, profile.kind, session=profile.settings.session
+            )
+        return self._folder
 
     @property
     def workspace(self) -> Workspace:

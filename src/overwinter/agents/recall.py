@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 from overwinter.agents.base import state_of
 from overwinter.agents.knowledge import BY_TOOL
 from overwinter.agents.restore import Restored
-from overwinter.agents.run_index import RunIndex, describe, read_index
+from overwinter.agents.run_index import RunIndex, read_index
 from overwinter.errors import ConfigurationError, OutputInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from overwinter.agents.membership import Membership
     from overwinter.agents.profile import Profile
@@ -85,30 +84,20 @@ class Recall:
     """Finds runs of one agent: in memory, in what a fresh object found in the folder, and in ``history/``.
 
     The index of ``history/`` is read when it is first asked for, and kept up to date from then on, for as long as
-    nobody else can write there.
+    nobody else can write there; the member keeps it.
     """
 
     def __init__(self, member: Membership) -> None:
         self._member = member
-        self._index: RunIndex | None = None
-
-    def forget(self) -> None:
-        """Somebody else may have written meanwhile."""
-        self._index = None
-
-    def kept(self, state: AgentState, path: Path) -> None:
-        """A conversation was kept in ``history/``."""
-        if self._index is not None:
-            self._index.add(describe(state, path.name))
 
     async def index(self) -> RunIndex:
         """Which conversation of ``history/`` holds which run."""
         saving = self._member.saving
         if saving is None:
             return RunIndex()
-        if self._index is None:
-            self._index = await saving.call(read_index, saving.folder, files=saving.files)
-        return self._index
+        if self._member.run_index is None:
+            self._member.run_index = await saving.call(read_index, saving.folder, files=saving.files)
+        return self._member.run_index
 
     async def find(self, run_id: str, tickets: Iterable[Ticket]) -> KnownRun | None:
         """The run of that id, or None where it was never asked for, or is not kept any more.

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from overwinter.agents.models.protocol import Message, Usage
 
+# What is kept by the thousand is no business of the garbage collection (``gc=False``): it can be part of no circle.
 __all__ = [
     "AcceptedTask",
     "Begun",
@@ -35,7 +36,7 @@ class Entry(Message, frozen=True, omit_defaults=True, kw_only=True):
     loop: int = 0
 
 
-class ToolOutcome(Struct, frozen=True):
+class ToolOutcome(Struct, frozen=True, gc=False):
     """A tool call that ended: ``output`` is the text the model reads, ``seconds`` how long it took."""
 
     call_id: str
@@ -49,7 +50,7 @@ class ToolOutcome(Struct, frozen=True):
     at: str
 
 
-class AcceptedTask(Struct, frozen=True):
+class AcceptedTask(Struct, frozen=True, gc=False):
     """A task that was accepted and has not begun."""
 
     run_id: str
@@ -57,7 +58,7 @@ class AcceptedTask(Struct, frozen=True):
     at: str
 
 
-class Pending(Struct, frozen=True):
+class Pending(Struct, frozen=True, gc=False):
     """A tool call that waits for a person: for leave to run, for an answer, or for word of what became of it."""
 
     call_id: str
@@ -68,7 +69,7 @@ class Pending(Struct, frozen=True):
     at: str
 
 
-class Decision(Struct, frozen=True):
+class Decision(Struct, frozen=True, gc=False):
     """What a person decided about a call; ``text`` is the reason of a denial, or the answer."""
 
     decision: Literal["approved", "denied", "answered"]
@@ -76,7 +77,7 @@ class Decision(Struct, frozen=True):
     at: str
 
 
-class Reduction(Struct, frozen=True):
+class Reduction(Struct, frozen=True, gc=False):
     """How requests are kept short: what stands before index ``upto`` is left out or shortened by ``policy``."""
 
     policy: str
@@ -84,7 +85,7 @@ class Reduction(Struct, frozen=True):
     summary: str = ""
 
 
-class Sleep(Struct, frozen=True):
+class Sleep(Struct, frozen=True, gc=False):
     """Until when a call sleeps, for the ``number``-th time under ``key``."""
 
     call_id: str
@@ -118,7 +119,7 @@ class Work(Struct, frozen=True, kw_only=True, gc=False):
     at: str = ""
 
 
-class Choice(Struct, frozen=True):
+class Choice(Struct, frozen=True, gc=False):
     """What was decided in a run of a swarm, under a key of its own; ``value`` is any JSON."""
 
     run_id: str
@@ -126,7 +127,7 @@ class Choice(Struct, frozen=True):
     value: Any
 
 
-class Begun(Struct, frozen=True):
+class Begun(Struct, frozen=True, gc=False):
     """Work of a member that began and has not ended.
 
     :ivar failures: its attempts that failed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,7 +52,10 @@ def storable_reply(reply: ModelReply, model: str) -> ModelReply:
                 "the usage that model %r reports cannot be stored, and was mended: %s", model, error
             )
             usage = _counted(usage)
-    return msgspec.structs.replace(reply, message=_with_own_ids(message), usage=usage)
+    message = _with_own_ids(message)
+    if message is reply.message and usage is reply.usage:
+        return reply
+    return msgspec.structs.replace(reply, message=message, usage=usage)
 
 
 def _comes_back(value: Any) -> bool:
@@ -59,9 +63,14 @@ def _comes_back(value: Any) -> bool:
     if not isinstance(value, (Message, Usage)):
         return False
     try:
-        return bool(msgspec.json.decode(msgspec.json.encode(value), type=type(value)) == value)
+        return bool(_decoder(type(value)).decode(msgspec.json.encode(value)) == value)
     except (ValueError, TypeError, RecursionError, msgspec.MsgspecError):
         return False
+
+
+@cache
+def _decoder(kind: type[Message | Usage]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
 
 
 def _carries_more(message: Message) -> bool:
@@ -76,6 +85,8 @@ def storable_text(value: Any) -> str:
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "replace")
     text = value if isinstance(value, str) else _described(value)
+    if type(text) is str and text.isascii():
+        return text
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -106,6 +117,8 @@ def _mended(message: Message) -> Message:
 
 def _with_own_ids(message: Message) -> Message:
     """*message* with an id of its own for each call; two with one id could not be answered apart."""
+    if len(message.tool_calls) < 2:
+        return message
     taken: set[str] = set()
     calls: list[ToolCall] = []
     for call in message.tool_calls:

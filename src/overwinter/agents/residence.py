@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from abc import abstractmethod
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope
 
+from overwinter.agents.place import Place
 from overwinter.errors import AgentInUse, ConfigurationError
 from overwinter.persistence.waiting import to_its_end
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator
 
     from overwinter.agents.commands import AgentMessage
+    from overwinter.agents.profile import Profile
     from overwinter.agents.runtime import Runtime
+    from overwinter.persistence.workspace import Workspace
     from overwinter.runtime import ActorRef
 
 __all__ = ["Home", "Residence"]
@@ -37,28 +41,24 @@ class Home:
 _deciding = threading.Lock()
 
 
-class Residence:
+class Residence(Place):
     """Finds the agent a home for each call.
 
     The calls in flight on an agent that was spawned nowhere share one private runtime, which opens with the first
     and closes, flushed, with the last of them. An agent lives on one event loop at a time.
     """
 
-    def __init__(
-        self,
-        make_runtime: Callable[[], Runtime],
-        move_in: Callable[[Runtime], Awaitable[ActorRef[AgentMessage]]],
-        *,
-        name: str,
-    ) -> None:
-        self._make_runtime = make_runtime
-        self._move_in = move_in
-        self._name = name
+    def __init__(self, profile: Profile[Any], workspace: Workspace | None) -> None:
+        super().__init__(profile, workspace)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gate = asyncio.Lock()
         self._spawned: Home | None = None
         self._private: Home | None = None
         self._guests = 0
+
+    @abstractmethod
+    async def join(self, runtime: Runtime) -> ActorRef[AgentMessage]:
+        """Move in on *runtime*."""
 
     @property
     def spawned(self) -> Home | None:
@@ -79,8 +79,10 @@ class Residence:
         async with self._gate:
             there = self._spawned or self._private
             if there is not None:
-                raise AgentInUse(self._name, pid=os.getpid(), host=_host(), runtime_id=there.runtime.id)
-            ref = await self._move_in(runtime)
+                raise AgentInUse(
+                    self._profile.name, pid=os.getpid(), host=_host(), runtime_id=there.runtime.id
+                )
+            ref = await self.join(runtime)
             self._spawned = Home(runtime, ref)
             return ref
 
@@ -88,6 +90,14 @@ class Residence:
         """*runtime* is no home any more."""
         if self._spawned is not None and self._spawned.runtime is runtime:
             self._spawned = None
+
+    def home_here(self) -> Home | None:
+        """Where the agent was spawned, if it was, and so needs no :meth:`at_home`.
+
+        :raises ConfigurationError: the agent lives on another event loop.
+        """
+        self._come_here()
+        return self._spawned
 
     @asynccontextmanager
     async def at_home(self) -> AsyncGenerator[Home]:
@@ -116,8 +126,9 @@ class Residence:
                 return
             if self._loop is not None and not self._loop.is_closed() and (self._guests or not self.vacant):
                 raise ConfigurationError(
-                    f"agent {self._name!r} is at work on another event loop; an agent lives on one at a time. Call it "
-                    "from there (asyncio.run_coroutine_threadsafe), or make an Agent of another session for this one."
+                    f"agent {self._profile.name!r} is at work on another event loop; an agent lives on one at a time. "
+                    "Call it from there (asyncio.run_coroutine_threadsafe), or make an Agent of another session for "
+                    "this one."
                 )
             # What lived on a loop that was closed died with it.
             self._loop = loop
@@ -132,10 +143,10 @@ class Residence:
                 self._guests += 1
                 return self._spawned
             if self._private is None:
-                runtime = self._make_runtime()
+                runtime = self.make_runtime()
                 await runtime.open()
                 try:
-                    self._private = Home(runtime, await self._move_in(runtime))
+                    self._private = Home(runtime, await self.join(runtime))
                 except BaseException:
                     with CancelScope(shield=True):
                         await runtime.aclose()

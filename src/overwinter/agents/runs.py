@@ -58,13 +58,19 @@ class Runs(AgentHandle[OutputT], Generic[OutputT, ResultT]):
         """
         refuse_to_wait_for_itself(self._state, self.agent_name)
         message = self._task(task, run_id, queue=queue)
-        async with self._residence.at_home() as home:
+        home = self._member.home_here()
+        if home is not None:
+            return await self._follow(home, message)
+        async with self._member.at_home() as home:
             return await self._follow(home, message)
 
     async def work(self, task: str, *, run_id: str, streams: bool = False) -> ResultT:
         """:meth:`run` as part of a larger run; with *streams* whoever watches sees the text as it comes."""
         message = self._task(task, run_id, queue=False, streams=streams)
-        async with self._residence.at_home() as home:
+        home = self._member.home_here()
+        if home is not None:
+            return await self._follow(home, message)
+        async with self._member.at_home() as home:
             return await self._follow(home, message)
 
     def run_sync(self, task: str, *, queue: bool = False) -> ResultT:
@@ -84,7 +90,7 @@ class Runs(AgentHandle[OutputT], Generic[OutputT, ResultT]):
         """
         refuse_to_wait_for_itself(self._state, self.agent_name)
         message = self._task(task, run_id, queue=queue, streams=True)
-        async with self._residence.at_home() as home, aclosing(self._events(home, message)) as events:
+        async with self._member.at_home() as home, aclosing(self._events(home, message)) as events:
             async for event in events:
                 yield event
 
@@ -109,7 +115,7 @@ class Runs(AgentHandle[OutputT], Generic[OutputT, ResultT]):
         """
         refuse_to_wait_for_itself(self._state, self.agent_name)
         await self.load_if_fresh()
-        async with self._residence.at_home() as home:
+        async with self._member.at_home() as home:
             message = self._resumption(run_id, max_loops, budget)
             return await self._follow(home, message)
 
@@ -124,7 +130,7 @@ class Runs(AgentHandle[OutputT], Generic[OutputT, ResultT]):
         refuse_to_wait_for_itself(self._state, self.agent_name)
         await self.load_if_fresh()
         message = self._resumption(run_id, max_loops, budget, streams=True)
-        async with self._residence.at_home() as home, aclosing(self._events(home, message)) as events:
+        async with self._member.at_home() as home, aclosing(self._events(home, message)) as events:
             async for event in events:
                 yield event
 

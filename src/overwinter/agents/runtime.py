@@ -11,34 +11,40 @@ import msgspec
 from anyio import CancelScope, CapacityLimiter, Lock, to_thread
 
 from overwinter.agents.addressing import Addressing
-from overwinter.agents.allowance import Account, Spent
+from overwinter.agents.allowance import Account
 from overwinter.agents.budget import RUNTIME, Budget
 from overwinter.agents.directory import Directory
+from overwinter.agents.documents import ENCODED_A_SECOND, ENCODED_A_TURN
 from overwinter.agents.guests import Guests
 from overwinter.agents.hub import EventHub
 from overwinter.agents.publishing import StatusPublisher
+from overwinter.agents.rates import Rates
 from overwinter.agents.resuming import resume_all
 from overwinter.agents.runs import Runs
+from overwinter.agents.runtime_statistics import RuntimeStatistics
+from overwinter.agents.shares import Shares
 from overwinter.agents.signals import signals_cancel
 from overwinter.agents.sleeping import ActorSleeps
 from overwinter.agents.unfinished import find_unfinished
 from overwinter.errors import OverwinterError, RuntimeClosed
 from overwinter.persistence.snapshot import Snapshot
-from overwinter.persistence.storage import PersistenceStatistics, Storage
+from overwinter.persistence.storage import Storage
 from overwinter.persistence.workspace import Workspace
-from overwinter.runtime import Actor, ActorRef, ActorSystem, SystemStatistics
+from overwinter.runtime import Actor, ActorRef, ActorSystem
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from random import Random
     from types import TracebackType
     from typing import Self
 
+    from overwinter.agents.allowance import Spent
     from overwinter.agents.commands import AgentMessage
     from overwinter.agents.definitions import Make
     from overwinter.agents.events import Event
+    from overwinter.agents.rates import RateLimit
     from overwinter.agents.results import RunResult
     from overwinter.agents.signals import SignalWatch
     from overwinter.agents.teams import TeamAtWork
@@ -46,7 +52,7 @@ if TYPE_CHECKING:
     from overwinter.persistence import FileOperations
     from overwinter.runtime import Clock, Supervision
 
-__all__ = ["Runtime", "RuntimeStatistics"]
+__all__ = ["Runtime"]
 
 logger = logging.getLogger("overwinter.agents")
 
@@ -55,14 +61,6 @@ T = TypeVar("T")
 
 _TOOL_THREADS = 64
 _SAVE_TIME = 10.0
-
-
-class RuntimeStatistics(SystemStatistics, frozen=True, kw_only=True):
-    """How a runtime is doing: its actors, how many of them are agents, what its disk does, and what was spent."""
-
-    agents: int
-    persistence: PersistenceStatistics
-    spent: Spent
 
 
 class Runtime(Addressing):
@@ -82,6 +80,9 @@ class Runtime(Addressing):
     :param files: the operations on files, for tests.
     :param budget: what all runs here may spend together; a run that finds no room is paused, and a higher
         :attr:`budget` lets it be resumed.
+    :param rate_limits: how much may be asked of each model, all runs here together, by its name; ``"openai/*"`` is for
+        each one whose name begins so, ``"*"`` for each one that nothing else is said about. Calls beyond wait, and the
+        agents that wait take turns.
     :param agents: makes the agents that :meth:`agent` is asked for and that no :meth:`define` makes.
     :param idle_timeout: seconds without use after which such an agent is passivated; ``None`` for never.
     :param active_limit: how many such agents may be active before those used longest ago are passivated; ``None`` for
@@ -101,6 +102,7 @@ class Runtime(Addressing):
         tool_threads: int = _TOOL_THREADS,
         files: FileOperations | None = None,
         budget: Budget | None = None,
+        rate_limits: Mapping[str, RateLimit] | None = None,
         agents: Make | None = None,
         idle_timeout: float | None = 60.0,
         active_limit: int | None = 1000,
@@ -117,6 +119,7 @@ class Runtime(Addressing):
         self.run_grace = run_grace
         self.tool_limiter = CapacityLimiter(tool_threads)
         self.account = Account(budget, clock=self.clock, prefix=RUNTIME)
+        self.rates = Rates(rate_limits, clock=self.clock)
         self.teams: dict[str, TeamAtWork] = {}
         self._budget = budget
         self._hub = EventHub()
@@ -124,10 +127,11 @@ class Runtime(Addressing):
         self._writers = ActorSystem(clock=clock, random=random, shutdown_timeout=shutdown_timeout)
         self._storage = Storage(self.workspace, clock=self.clock, files=files)
         self._storage_opened = False
-        self._status = StatusPublisher(self._exchange.cells)
+        self._status = StatusPublisher(self._exchange.cells, self.rates)
         self._gate = Lock()
-        self._agents: set[Runs[Any, Any]] = set()
+        self._agents: dict[ActorRef[AgentMessage], Runs[Any, Any]] = {}
         self.guests = Guests(self)
+        self.encoding = Shares(ENCODED_A_TURN, a_second=ENCODED_A_SECOND)
         self._snapshots: list[Snapshot[Any]] = []
         self.directory = Directory(self, agents, idle_timeout=idle_timeout, active_limit=active_limit)
         self.sleeps = ActorSleeps(self._keep_deadlines, self.clock)
@@ -197,10 +201,10 @@ class Runtime(Addressing):
         """:meth:`spawn` for agents only; with ``to_be_loaded`` its ``load()`` comes next."""
         here = agent.reference_on(self)
         if here is not None and self.guests.adopt(agent):
-            self._agents.add(agent)
+            self._agents[here] = agent
             return here
         ref = await agent.join(self, to_be_loaded=to_be_loaded)
-        self._agents.add(agent)
+        self._agents[ref] = agent
         self.directory.spawned(agent)
         return ref
 
@@ -235,11 +239,12 @@ class Runtime(Addressing):
         finally:
             await self.directory.aclose()
             # An actor that had to be abandoned could not say that it left.
-            for agent in (*self._agents, *self.guests):
+            for agent in (*self._agents.values(), *self.guests):
                 agent.leave(self)
             for snapshot in self._snapshots:
                 await _close_snapshot(snapshot)
             self._status.close()
+            self.rates.close()
             await self._storage.aclose()
             await self._writers.aclose()
 
@@ -253,6 +258,8 @@ class Runtime(Addressing):
             raise RuntimeClosed(
                 "the runtime is not running; use it inside `async with Runtime() as runtime:`"
             )
+        if self._storage_opened:
+            return self._storage
         async with self._gate:
             if not self._storage_opened:
                 # It is open already when the storage's own opening was cancelled before.
@@ -322,6 +329,20 @@ class Runtime(Addressing):
         self._budget = self.account.budget = budget
 
     @property
+    def rate_limits(self) -> dict[str, RateLimit]:
+        """How much may be asked of each model, by its name. New ones may be set at any time and hold at once.
+
+        Calls that were under way when their model was not limited yet are not counted.
+
+        :raises ConfigurationError: a name that can match no model, or a value that is no :class:`RateLimit`.
+        """
+        return self.rates.limits
+
+    @rate_limits.setter
+    def rate_limits(self, limits: Mapping[str, RateLimit] | None) -> None:
+        self.rates.limits = limits
+
+    @property
     def spent(self) -> Spent:
         """What all runs here have spent so far, and what is reserved for the calls under way."""
         return self.account.spent
@@ -329,17 +350,31 @@ class Runtime(Addressing):
     @property
     def agents(self) -> tuple[Runs[Any, Any], ...]:
         """The agents and swarms that live here, in no order; members that a swarm brought along are not among them."""
-        self._agents = {agent for agent in self._agents if agent.reference_on(self) is not None}
-        return (*self._agents, *self.directory.living)
+        # One that had to be abandoned could not say that it left.
+        self._agents = {ref: agent for ref, agent in self._agents.items() if agent.reference_on(self) == ref}
+        return (*self._agents.values(), *self.directory.living)
+
+    def left(self, ref: ActorRef[AgentMessage]) -> None:
+        """That agent's actor has stopped: what an agent says when it leaves."""
+        self._agents.pop(ref, None)
 
     def watch(self, watcher: Callable[[Event], None]) -> Callable[[], None]:
         """Call *watcher* on the event loop with each event of each agent here; returns what ends that."""
         return self._hub.watch(watcher)
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody would be told of an event."""
+        return self._hub.heard
+
     def publish(self, event: Event) -> None:
         """Hand an event to all who watch."""
         self._hub.publish(event)
         self._status.note(event)
+
+    def stirred(self) -> None:
+        """Something happened that nobody wants to be told of."""
+        self._status.stir()
 
     def statistics(self) -> RuntimeStatistics:
         """How this runtime is doing, at this moment."""
@@ -348,6 +383,7 @@ class Runtime(Addressing):
             agents=len(self.agents),
             persistence=self._storage.statistics(),
             spent=self.spent,
+            rates=self.rates.statistics(),
         )
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from anyio import create_task_group
 
 from overwinter.agents import events
 from overwinter.agents.copying import copy_of
 from overwinter.agents.deadline import deadline
-from overwinter.agents.documents import Documents, EncodedLists
-from overwinter.agents.dropping import drop_past
+from overwinter.agents.documents import ENCODED_A_TURN, Documents, EncodedLists
 from overwinter.agents.earlier import keep_earlier
+from overwinter.agents.forgetting import forget_past
 from overwinter.agents.journal_records import (
     RunEnded,
     StartedAnew,
@@ -34,12 +33,12 @@ if TYPE_CHECKING:
     from overwinter.agents.earlier import Earlier
     from overwinter.agents.journal_records import JournalRecord
     from overwinter.agents.on_disk import OnDisk
-    from overwinter.agents.profile import Profile
     from overwinter.agents.run_index import RunIndex
+    from overwinter.agents.stage import Stage
     from overwinter.agents.state import AgentState
     from overwinter.persistence import Claim, FileOperations, ReplaceDocument, Saved, Storage
 
-__all__ = ["Saving"]
+__all__ = ["Keeper", "Saving"]
 
 logger = logging.getLogger("overwinter.agents")
 
@@ -49,6 +48,17 @@ T = TypeVar("T")
 _CONFIG_INTERVAL = 0.25
 _LOOK_EVERY = 1 << 20
 _LAST_ATTEMPTS = 3  # of a disk that may have failed just once; nobody tries again afterwards
+
+
+class Keeper(Protocol):
+    """Who knows an agent's earlier conversations, beyond its stay on a runtime."""
+
+    def earlier_kept(self, state: AgentState, path: Path) -> None:
+        """What a fresh agent left behind was kept at *path*."""
+
+    async def index_of_runs(self) -> RunIndex:
+        """Which conversation of ``history/`` holds which run."""
+        ...
 
 
 class Saving:
@@ -65,24 +75,20 @@ class Saving:
     def __init__(
         self,
         *,
-        profile: Profile[Any],
-        state: AgentState,
+        stage: Stage,
+        keeper: Keeper,
         storage: Storage,
         claim: Claim,
-        publish: Callable[[events.Event], None],
         lists: EncodedLists,
-        kept: Callable[[AgentState, Path], None],
-        index: Callable[[], Awaitable[RunIndex]],
         on_disk: OnDisk,
         look: Callable[[], Awaitable[Earlier | None]] | None = None,
         earlier: Earlier | None = None,
     ) -> None:
-        self._profile = profile
-        self._state = state
+        self._stage = stage
+        self._profile = profile = stage.profile
+        self._state = state = stage.state
         self._storage = storage
-        self._publish = publish
-        self._kept = kept
-        self._index = index
+        self._keeper = keeper
         self._on_disk = on_disk
         self._prepared = False
         self._held_back: list[JournalRecord] = []
@@ -94,9 +100,19 @@ class Saving:
         self.folder = claim.folder
         self._durability = profile.settings.durability
         self._documents = Documents(profile, state, self.folder, storage.clock, lists)
-        self._config = self._autosaver(self.folder.config_path, self._documents.config, _CONFIG_INTERVAL)
-        self._states = self._autosaver(
-            self.folder.state_path, self._state_document, 0.0, prepare=self._encode
+        self._config = Autosaver(
+            storage,
+            self._documents.config,
+            min_interval=_CONFIG_INTERVAL,
+            on_saved=self._was_saved,
+            on_error=self._config_not_saved,
+        )
+        self._states = Autosaver(
+            storage,
+            self._state_document,
+            prepare=self._encode,
+            on_saved=self._was_saved,
+            on_error=self._state_not_saved,
         )
 
     @property
@@ -148,7 +164,7 @@ class Saving:
                     keep_earlier, self.folder, earlier, files=self.files, now=self._storage.clock.now()
                 )
                 self.earlier = None
-                self._kept(earlier.state, kept)
+                self._keeper.earlier_kept(earlier.state, kept)
             if self._profile.settings.autosave:
                 await self._open_journal()
             self._prepared = True
@@ -215,28 +231,7 @@ class Saving:
         disk.unchecked = 0
         if little and retention.only_much_matters:
             return
-        try:
-            with deadline(self._storage.clock, self._storage.flush_timeout):
-                await self._storage.gather(self.folder, sync=True)
-            dropped = await self.call(
-                drop_past,
-                self.folder,
-                retention,
-                index=await self._index(),
-                present=frozenset(self._state.run_ids),
-                agent=self._profile.encoded,
-                files=self.files,
-                now=self._storage.clock.now(),
-            )
-        except (OverwinterError, OSError) as error:
-            logger.warning("the past of agent %r could not be dropped: %s", self._profile.name, error)
-        else:
-            if dropped.bytes:
-                logger.info(
-                    "%d bytes of the past of agent %r were dropped", dropped.bytes, self._profile.name
-                )
-            if dropped.files:
-                (await self._index()).drop(dropped.files)
+        await forget_past(self._storage, self.folder, self._profile, self._state, self._keeper.index_of_runs)
 
     async def save(self) -> Path:
         """Save everything now and return the path of the state file.
@@ -313,7 +308,8 @@ class Saving:
         if self._durability == "exit" and not isinstance(record, (TaskAccepted, RunEnded)):
             self._held_back.append(record)
             return
-        self._send_held_back()
+        if self._held_back:
+            self._send_held_back()
         self._send(record)
 
     def _send_held_back(self) -> None:
@@ -360,40 +356,30 @@ class Saving:
             logger.debug("agent %r goes on unsaved: %s", self._profile.name, error)
 
     async def _encode(self) -> None:
-        """Encode what a long run has added, in turn with all other agents: together they would hold the loop."""
-        done = False
-        while not done:
-            async with self._storage.encoding:
-                done = self._documents.encode_some()
-                # Kept for the rest of this turn: the next one's share belongs to the next turn.
-                await asyncio.sleep(0)
-
-    def _autosaver(
-        self,
-        path: Path,
-        produce: Callable[[], ReplaceDocument],
-        min_interval: float,
-        prepare: Callable[[], Awaitable[None]] | None = None,
-    ) -> Autosaver:
-        return Autosaver(
-            self._storage,
-            produce,
-            prepare=prepare,
-            min_interval=min_interval,
-            on_saved=self._was_saved,
-            on_error=partial(self._was_not_saved, path),
-        )
+        """Encode what was added, with all other agents' in turn: together they would hold the loop."""
+        while some := min(self._documents.unencoded, ENCODED_A_TURN):
+            await self._stage.runtime.encoding.take(some)
+            self._documents.encode_some(some)
 
     def _was_saved(self, saved: Saved) -> None:
         if saved.path == str(self.folder.state_path):
             self._on_disk.file_size = saved.bytes
         self._emit(events.Saved, path=saved.path, bytes=saved.bytes, sequence=saved.sequence)
+        if self._state.status != "running" and not (self._config.unsaved or self._states.unsaved):
+            self._documents.rest()
+
+    def _config_not_saved(self, error: Exception) -> None:
+        self._was_not_saved(self.folder.config_path, error)
+
+    def _state_not_saved(self, error: Exception) -> None:
+        self._was_not_saved(self.folder.state_path, error)
 
     def _was_not_saved(self, path: Path, error: Exception) -> None:
         self._emit(events.SaveFailing, path=str(path), error=str(error))
 
     def _emit(self, event: type[events.Event], **fields: Any) -> None:
         state = self._state
-        self._publish(
+        # Also where nobody hears it: what is saved is counted.
+        self._stage.publish(
             event(agent_name=self._profile.name, run_id=state.run_id, loop=state.loop_count, **fields)
         )

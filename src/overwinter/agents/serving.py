@@ -31,7 +31,7 @@ __all__ = ["RunServer", "chain", "refuse_to_wait_for_itself", "waits_for_itself"
 logger = logging.getLogger("overwinter.agents")
 
 #: The agents (the keys of their states) within whose runs the code that runs is: a tool's, above all.
-_at_work: ContextVar[frozenset[str]] = ContextVar("overwinter_at_work", default=frozenset())
+_at_work: ContextVar[tuple[str, ...]] = ContextVar("overwinter_at_work", default=())
 
 _SAVE_LIMIT = 10.0  # seconds that the end of a run waits for the disk
 
@@ -44,7 +44,7 @@ def refuse_to_wait_for_itself(state: AgentState, name: str) -> None:
 
 def chain() -> tuple[str, ...]:
     """The agents within whose runs the code that runs is, to be sent along with a task."""
-    return tuple(sorted(_at_work.get()))
+    return _at_work.get()
 
 
 def waits_for_itself(name: str) -> AskDeadlock:
@@ -68,7 +68,7 @@ class RunServer:
     async def serve(self, ticket: Ticket) -> None:
         """Run it to its end, whatever that is, save, and answer."""
         stage, state = self._stage, self._stage.state
-        _at_work.set(frozenset((*ticket.within, state.key)))
+        _at_work.set((*ticket.within, state.key))
         restarts = ticket.resumed and state.status != "paused"
         begun = RunResumed if ticket.resumed else RunBegan
         state.happened(begun(at=stage.now(), run_id=ticket.run_id))
@@ -87,7 +87,8 @@ class RunServer:
         ending: Ending | None = None
         try:
             with ticket.scope:
-                await self._save(lambda saving: saving.began())
+                if stage.saving is not None:
+                    await self._save(lambda saving: saving.began())
                 await stage.profile.models[0].prepare()
                 ending = await ticket.loop.run()
         except ProgramEnds as ending_program:
@@ -128,9 +129,10 @@ class RunServer:
             pending=stage.profile.pending(state) if ending.status == "paused" else (),
         )
         # In "sync" nobody hears of an end that is not on disk. Whoever interrupts now ends the waiting for it.
-        ticket.scope = CancelScope(shield=True)
-        with ticket.scope:
-            await self._save(lambda saving: saving.run_ended(wait=False))
+        if stage.saving is not None:
+            ticket.scope = CancelScope(shield=True)
+            with ticket.scope:
+                await self._save(lambda saving: saving.run_ended(wait=False))
         stage.emit(events.RunEnded, status=ending.status, stop_reason=ending.stop_reason, result=result)
         if ticket.scope.cancelled_caught:
             ticket.reply.fail(

@@ -12,6 +12,7 @@ from anyio import CancelScope
 from overwinter.agents.allowance import Account, Amount, LimitMet, Need, picos
 from overwinter.agents.estimate import CallSize, tokens_of
 from overwinter.agents.models.price import price_from_args, price_of
+from overwinter.agents.rates.gate import Gate
 from overwinter.errors import ModelError, PriceUnknown
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ __all__ = ["Spending"]
 
 logger = logging.getLogger("overwinter.agents")
 
+_NO_NEED = Need()
+
 
 class Spending:
     """The model calls of one run, each reserved before it is made and settled after it.
@@ -41,12 +44,13 @@ class Spending:
         self._models = stage.profile.models
         run = stage.state.run
         self._own = Account(budget, clock=stage.clock, seconds=0.0 if run is None else run.seconds)
-        self._accounts = (self._own, *shared)
+        self._accounts = shared if budget is None else (self._own, *shared)
         self._loans: list[Loan] = []
         self._model: Model = self._models[0]
         self._size: CallSize | None = None
         self._waiting: CancelScope | None = None
         self._cut_off_by = ""
+        self.gate = Gate(stage)
 
     @property
     def seconds(self) -> float:
@@ -62,9 +66,10 @@ class Spending:
         return ""
 
     def stop_waiting(self) -> None:
-        """Let a call that waits for room beside others wait no longer: the run is to be paused."""
+        """Let a call that waits for room beside others, or for its turn, wait no longer: the run is to be paused."""
         if self._waiting is not None:
             self._waiting.cancel()
+        self.gate.stop_waiting()
 
     async def ask(
         self,
@@ -82,19 +87,30 @@ class Spending:
 
         What fails or is cut off is given back.
         """
+        if self._time_left() is None:
+            return await self._ask(complete, size)
         with self._in_time():
-            try:
-                self._size = None
-                if any(account.counts for account in self._accounts):
-                    # All of them: a fallback is needed when nobody is there to mend its settings.
-                    for model in self._models:
-                        await self._refuse_if_unpriced(model)
-                    self._size = self._next_size() if size is None else size()
-                await self._reserve(self._models[0])
-                return self._settled(await complete(self._reserve), heard=size is None)
-            finally:
-                self._give_back()
+            return await self._ask(complete, size)
         raise LimitMet(self._cut_off_by)
+
+    async def _ask(
+        self,
+        complete: Callable[[Callable[[Model], Awaitable[None]]], Awaitable[ModelReply]],
+        size: Callable[[], CallSize] | None,
+    ) -> ModelReply:
+        try:
+            self._size = None
+            self.gate.sizing = sizing = size or self._next_size
+            if any(account.counts for account in self._accounts):
+                # All of them: a fallback is needed when nobody is there to mend its settings.
+                for model in self._models:
+                    await self._refuse_if_unpriced(model)
+                self._size = sizing()
+            await self._reserve(self._models[0])
+            return self._settled(await complete(self._reserve), heard=size is None)
+        finally:
+            self.gate.sizing = None
+            self._give_back()
 
     def _next_size(self) -> CallSize:
         profile = self._stage.profile
@@ -118,9 +134,9 @@ class Spending:
         self._give_back()
         await self._refuse_if_unpriced(model)
         self._model = model
-        need = self._need(model)
+        need = _NO_NEED if self._size is None else self._need(model, self._size)
         run = self._stage.state.run
-        if run is not None:
+        if run is not None and self._own.counts:
             self._own.recount(Amount(run.usage.total_tokens, picos(run.known_cost)))
         for account in self._accounts:
             self._loans.append(account.lend_nowait(need) or await self._wait(account, need))
@@ -130,14 +146,12 @@ class Spending:
             return await account.lend(need)
         raise LimitMet("pause")
 
-    def _need(self, model: Model) -> Need:
-        if self._size is None:
-            return Need(Amount(), Amount())
+    def _need(self, model: Model, size: CallSize) -> Need:
         price = self._price(model)
         return Need(
             *(
                 Amount(usage.total_tokens, picos(self._last_cost if price is None else price.of(usage)))
-                for usage in (self._size.least, self._size.likely)
+                for usage in (size.least, size.likely)
             )
         )
 
@@ -153,7 +167,9 @@ class Spending:
 
     async def _refuse_if_unpriced(self, model: Model) -> None:
         budgets = [account.budget for account in self._accounts if account.budget.cost is not None]
-        if all(budget.allow_unknown_price for budget in budgets) or self._price(model) is not None:
+        if not budgets or all(budget.allow_unknown_price for budget in budgets):
+            return
+        if self._price(model) is not None:
             return
         with suppress(ModelError, ConnectionError, TimeoutError):
             await model.prepare()
@@ -212,9 +228,6 @@ class Spending:
     @contextmanager
     def _in_time(self) -> Generator[None]:
         """Cut the block off when a limit of time is reached, be it raised meanwhile or not."""
-        if self._time_left() is None:
-            yield
-            return
         timer: Any = None
 
         def look() -> None:
@@ -236,5 +249,9 @@ class Spending:
                     timer.cancel()
 
     def _time_left(self) -> float | None:
-        left = [account.seconds_left for account in self._accounts]
-        return min((seconds for seconds in left if seconds is not None), default=None)
+        least: float | None = None
+        for account in self._accounts:
+            left = account.seconds_left
+            if left is not None and (least is None or left < least):
+                least = left
+        return least

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
     from random import Random
 
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from overwinter.agents.allowance import Account
     from overwinter.agents.estimate import Estimator
     from overwinter.agents.events import Event
+    from overwinter.agents.hub import EventHub
+    from overwinter.agents.place import Place
     from overwinter.agents.profile import Profile
     from overwinter.agents.runtime import Runtime
     from overwinter.agents.saving import Saving
@@ -33,14 +34,14 @@ class Stage:
     __slots__ = (
         "clock",
         "estimator",
+        "hub",
         "limiter",
+        "place",
         "profile",
-        "publish",
         "random",
         "runtime",
         "saving",
         "state",
-        "workspace_dir",
     )
 
     def __init__(
@@ -51,8 +52,8 @@ class Stage:
         clock: Clock,
         random: Random,
         limiter: CapacityLimiter,
-        workspace_dir: Path,
-        publish: Callable[[Event], None],
+        place: Place,
+        hub: EventHub,
         runtime: Runtime,
         estimator: Estimator,
         saving: Saving | None = None,
@@ -62,11 +63,16 @@ class Stage:
         self.clock = clock
         self.random = random
         self.limiter = limiter
-        self.workspace_dir = workspace_dir
-        self.publish = publish
+        self.place = place
+        self.hub = hub
         self.runtime = runtime
         self.estimator = estimator
         self.saving = saving
+
+    @property
+    def workspace_dir(self) -> Path:
+        """The agent's own folder."""
+        return self.place.folder.path
 
     def accounts(self, within: tuple[str, ...]) -> tuple[Account, ...]:
         """On what a run draws that is part of the runs *within*: their swarms' accounts, and the runtime's."""
@@ -78,10 +84,18 @@ class Stage:
         return tuple(teams[key] for key in within if key in teams)
 
     def emit(self, event: type[Event], **fields: Any) -> None:
-        """Publish an event of the current run."""
+        """Publish an event of the current run, which is made only if somebody hears it."""
+        if not (self.hub.heard or self.runtime.watched):
+            self.runtime.stirred()
+            return
         state = self.state
         fields.setdefault("loop", state.loop_count)
         self.publish(event(agent_name=self.profile.name, run_id=state.run_id, **fields))
+
+    def publish(self, event: Event) -> None:
+        """Hand an event of the agent to those who watch it, and then to those who watch its runtime."""
+        self.hub.publish(event)
+        self.runtime.publish(event)
 
     def now(self) -> str:
         """The time, ISO 8601 in UTC."""

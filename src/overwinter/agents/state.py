@@ -23,22 +23,21 @@ from overwinter.agents.records import (
     Status,
     ToolOutcome,
 )
-from overwinter.agents.teamwork import Teamwork
-from overwinter.agents.unanswered import without_result
+from overwinter.agents.toolwork import NO_CALLS, Toolwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from overwinter.agents import journal_records as journal
-    from overwinter.agents.models.protocol import ToolCall
 
 __all__ = ["AgentState"]
 
 GO_ON = "Go on with this task, which was cut off before the others: {task}"
+_NO_USAGE = Usage()
 DIED = "the process ended in the middle of the run"
 
 
-class AgentState(Teamwork):
+class AgentState(Toolwork):
     """The mutable state of one agent.
 
     It changes only by :meth:`happened`, which folds a record in and hands it on to whoever keeps records, so that the
@@ -51,22 +50,18 @@ class AgentState(Teamwork):
 
     __slots__ = (
         "accepted",
-        "begun_calls",
         "context_tokens",
         "context_upto",
         "conversation",
-        "decisions",
         "keep",
         "key",
         "memory",
         "partial_text",
-        "pending",
         "reductions",
         "run",
         "run_ids",
         "runs",
         "sequence",
-        "sleeps",
         "status",
         "tool_results",
         "unsent",
@@ -86,25 +81,18 @@ class AgentState(Teamwork):
         self.runs: list[RunSummary] = []
         self.forget_work()
         self.accepted: list[AcceptedTask] = []
-        self.begun_calls: set[str] = set()
+        # Mostly it is empty, and a set that is takes two hundred bytes.
+        self.begun_calls = NO_CALLS
         self.pending: dict[str, Pending] = {}
         self.decisions: dict[str, Decision] = {}
         self.reductions: dict[str, Reduction] = {}
         self.sleeps: dict[tuple[str, str, int], str] = {}
         self.context_tokens = self.context_upto = 0
-        self.usage = Usage()
+        self.usage = _NO_USAGE
         self.run: RunSummary | None = None
         self.status: Status = "idle"
         self.partial_text = ""
         self.run_ids: set[str] = set()
-
-    def word_of(self, call_id: str) -> str:
-        """What is known of an open call that has not ended, as the model is told when it is given up."""
-        return without_result(
-            begun=call_id in self.begun_calls,
-            pending=self.pending.get(call_id),
-            decision=self.decisions.get(call_id),
-        )
 
     def happened(self, record: JournalRecord) -> None:
         """Fold *record* in and have it kept."""
@@ -156,7 +144,7 @@ class AgentState(Teamwork):
         self.runs = list(body.runs)
         self.restore_work(body)
         self.accepted = list(body.accepted)
-        self.begun_calls = set(body.begun_calls)
+        self.begun_calls = frozenset(body.begun_calls)
         self.pending = {pending.call_id: pending for pending in body.pending}
         self.decisions = dict(body.decisions)
         self.reductions = {reduction.policy: reduction for reduction in body.reductions}
@@ -237,51 +225,6 @@ class AgentState(Teamwork):
         self.partial_text = ""
         self._say("assistant", said.content, record.at, tool_calls=said.tool_calls, provider=said.provider)
 
-    def _tools_started(self, record: journal.ToolsStarted) -> None:
-        self.begun_calls.update(record.call_ids)
-
-    def _tools_withdrawn(self, record: journal.ToolsWithdrawn) -> None:
-        self.begun_calls.difference_update(record.call_ids)
-
-    def _tool_finished(self, record: journal.ToolFinished) -> None:
-        call = self._open_call(record.call_id)
-        if call is None:
-            return
-        self.tool_results.append(
-            ToolOutcome(
-                call_id=call.id,
-                tool=call.name,
-                arguments=call.arguments,
-                output=record.output,
-                ok=record.ok,
-                seconds=record.seconds,
-                run_id=self.run_id,
-                loop=self.loop_count,
-                at=record.at,
-            )
-        )
-        self._settle_call(call.id)
-        if not self.unfinished_calls:
-            self._close_open_calls(record.at)
-
-    def _calls_closed(self, record: journal.CallsClosed) -> None:
-        self._close_open_calls(record.at)
-
-    def _person_asked(self, record: journal.PersonAsked) -> None:
-        call = self._open_call(record.call_id)
-        if call is not None:
-            self.decisions.pop(call.id, None)
-            self.pending[call.id] = Pending(
-                call.id, record.kind, call.name, call.arguments, record.question, record.at
-            )
-
-    def _person_answered(self, record: journal.PersonAnswered) -> None:
-        self.pending.pop(record.call_id, None)
-        self.decisions[record.call_id] = Decision(record.decision, record.text, record.at)
-        if record.decision == "approved":
-            # About a call of unknown outcome it says that it did not happen: it runs as if it never had begun.
-            self.begun_calls.discard(record.call_id)
-
     def _memory_set(self, record: journal.MemorySet) -> None:
         self.memory.put(record.key, record.value.copy())
 
@@ -295,9 +238,6 @@ class AgentState(Teamwork):
         if self.run is not None:
             self.run.usage += record.usage
             self.run.known_cost += record.usage.cost or 0.0
-
-    def _sleep_began(self, record: journal.SleepBegan) -> None:
-        self.sleeps[record.call_id, record.key, record.number] = record.until
 
     def _swarm_answered(self, record: journal.SwarmAnswered) -> None:
         self._say("assistant", record.text, record.at)
@@ -327,29 +267,6 @@ class AgentState(Teamwork):
         self.found_dead()
         if self.run is not None and not self.run.ended:
             self.runs.append(self.run)
-
-    def _close_open_calls(self, at: str) -> None:
-        """Answer every open call, in the model's order, so that no provider refuses the conversation."""
-        ended = self._outputs_of_this_step()
-        for call in self.open_calls:
-            output = ended[call.id] if call.id in ended else self.word_of(call.id)
-            self._say("tool", output, at, tool_call_id=call.id, name=call.name)
-            self._settle_call(call.id)
-
-    def _open_call(self, call_id: str) -> ToolCall | None:
-        return next((call for call in self.open_calls if call.id == call_id), None)
-
-    def _settle_call(self, call_id: str) -> None:
-        self.begun_calls.discard(call_id)
-        self.pending.pop(call_id, None)
-        self.decisions.pop(call_id, None)
-        for key in [key for key in self.sleeps if key[0] == call_id]:
-            del self.sleeps[key]
-
-    def _say(self, role: Any, text: str, at: str, **fields: Any) -> None:
-        self.conversation.append(
-            Entry(role=role, content=text, at=at, run_id=self.run_id, loop=self.loop_count, **fields)
-        )
 
 
 _KNOWN = (

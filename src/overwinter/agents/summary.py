@@ -60,6 +60,7 @@ class Summarizer:
                 clock=stage.clock,
                 random=stage.random,
                 before_fallback=reserve,
+                gate=self._spending.gate,
             )
             return storable_reply(reply, models[0].name)
 

@@ -53,12 +53,6 @@ class Teamwork(Knowledge):
         """How often the work of each key of that run was reopened."""
         return Counter(work.key for work in self.works if work.run_id == run_id and work.status == "reopened")
 
-    @property
-    def workers(self) -> frozenset[str]:
-        """The names of all who worked, or began to."""
-        done = {name for work in self.works for name in (work.member, work.by)}
-        return frozenset(done | {begun.member for begun in self.begun_work.values()})
-
     def works_of(self, run_id: str) -> dict[str, Work]:
         """What ended in that run, by key, and was not reopened."""
         ended = {work.key: work for work in self.works if work.run_id == run_id}

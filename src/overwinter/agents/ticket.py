@@ -69,7 +69,7 @@ class Ticket:
         self.pause_asked = False
         self.scope = CancelScope()
         self.reason = ""
-        self.waiting: list[Reply] = []
+        self.waiting: tuple[Reply, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -42,7 +42,7 @@ _threads = ToolThreads()
 class Toolbox:
     """The tools of one agent by name."""
 
-    __slots__ = ("_left_behind", "_timeout", "_tools")
+    __slots__ = ("_left_behind", "_specs", "_timeout", "_tools")
 
     def __init__(
         self, tools: Iterable[Tool[..., Any] | Callable[..., Any]] = (), *, timeout: float | None = None
@@ -55,6 +55,7 @@ class Toolbox:
             if a_tool.name in self._tools:
                 raise ToolDefinitionError(f"two tools are named {a_tool.name!r}; pass name= to one of them")
             self._tools[a_tool.name] = a_tool
+        self._specs: tuple[ToolSpec, ...] | None = None
 
     def __len__(self) -> int:
         return len(self._tools)
@@ -67,7 +68,9 @@ class Toolbox:
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model is shown."""
-        return tuple(a_tool.spec for a_tool in self._tools.values())
+        if self._specs is None:
+            self._specs = tuple(a_tool.spec for a_tool in self._tools.values())
+        return self._specs
 
     def describe(self) -> list[dict[str, Any]]:
         """What config.json says of the tools."""
@@ -167,7 +170,8 @@ class Toolbox:
                     if isinstance(value, tuple):
                         return cast("_Outcome", value)
                     remark = ""
-                while inspect.isawaitable(value):
+                # A text is none, and asking takes longer than most tools.
+                while not isinstance(value, str) and inspect.isawaitable(value):
                     value = await value
             if scope.cancelled_caught:
                 # It is answered, so nobody will ask for what became of it.

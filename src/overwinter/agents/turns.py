@@ -24,7 +24,7 @@ class Turns(Generic[KeyT]):
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting: dict[KeyT, deque[asyncio.Future[None]]] = {}
+        self._waiting: dict[KeyT, deque[asyncio.Future[None]] | None] = {}
 
     def at(self, key: KeyT) -> _Turn[KeyT]:
         """A turn at *key*, for ``async with``."""
@@ -32,10 +32,12 @@ class Turns(Generic[KeyT]):
 
     async def begin(self, key: KeyT) -> None:
         """Wait for the turn."""
-        waiting = self._waiting.get(key)
-        if waiting is None:
-            self._waiting[key] = deque()
+        if key not in self._waiting:
+            self._waiting[key] = None
             return
+        waiting = self._waiting[key]
+        if waiting is None:
+            waiting = self._waiting[key] = deque()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(turn)
         try:

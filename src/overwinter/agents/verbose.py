@@ -49,6 +49,8 @@ def _said(event: Event) -> str:
             return (
                 f"loop {event.loop}: asking {event.model} again in {event.delay:.1f} s: {_short(event.error)}"
             )
+        case events.ModelWaiting():
+            return f"loop {event.loop}: waits for its turn at {event.model} ({event.limit})"
         case events.ReplyReceived():
             calls = f", calls {', '.join(event.tool_calls)}" if event.tool_calls else ""
             return f"loop {event.loop}: {event.usage.output_tokens} tokens{calls}"

@@ -534,12 +534,15 @@ async def test_a_step_looks_at_as_much_of_a_long_conversation_as_of_a_short_one(
     assert looked_at[10_000] <= looked_at[40] < 400
 
 
+PROMPT = Message("system", "Be brief.")
+
+
 class FakeStage:
     """What a context window needs to know of the stage."""
 
     def __init__(self, context: tuple[ContextPolicy, ...], state: AgentState) -> None:
         self.state = state
-        self.profile = SimpleNamespace(system_prompt="Be brief.", settings=SimpleNamespace(context=context))
+        self.profile = SimpleNamespace(prompt=(PROMPT,), settings=SimpleNamespace(context=context))
 
     def now(self) -> str:
         return ""

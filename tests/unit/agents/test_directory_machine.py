@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 NAMES = st.sampled_from("abc")
-_ROUNDS = 1000
+_ROUNDS = 60_000
 
 
 class NamedAgents(RuleBasedStateMachine):

@@ -201,6 +201,6 @@ async def test_a_call_that_did_not_get_to_begin_is_known_not_to_have(workspace_d
 
 
 async def until(true: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not true():
             await anyio.lowlevel.checkpoint()

@@ -206,7 +206,7 @@ async def test_a_call_approved_while_others_run_starts_at_once() -> None:
         await asked.wait()
         await agent.approve()
         await agent.answer("yes")
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while effects.done != ["prod"]:
                 await anyio.lowlevel.checkpoint()
         effects.may_end.set()

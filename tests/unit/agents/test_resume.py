@@ -179,7 +179,7 @@ async def accepted_only(where: Path) -> None:
 
 
 async def until(true: Callable[[], Any]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not true():
             await anyio.lowlevel.checkpoint()
 

@@ -199,7 +199,7 @@ async def test_a_disk_that_refuses_to_drop_harms_no_run(
     def refuse(*args: object, **kwargs: object) -> None:
         raise StateNotFound("no")
 
-    monkeypatch.setattr("overwinter.agents.saving.drop_past", refuse)
+    monkeypatch.setattr("overwinter.agents.forgetting.drop_past", refuse)
     agent = keeper(workspace_dir, retention=Retention(bytes=1))
     await run_often(agent, 3)
     assert "could not be dropped: no" in caplog.text

@@ -278,7 +278,7 @@ async def test_agents_that_wait_for_each_other_in_a_circle_are_told() -> None:
 
     a = Agent("a", model=ScriptedModel([call("ask_b"), "a is done"]), tools=[ask_b])
     b = Agent("b", model=ScriptedModel([call("ask_a"), "b is done"]), tools=[ask_a])
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert (await a.run("x")).text == "a is done"
     assert "wait for itself" in b.state.tool_results[0].output
 
@@ -418,7 +418,7 @@ async def test_a_resume_waits_for_a_tool_that_was_left_behind_in_its_thread() ->
     def stubborn() -> str:
         ran.append(1)
         began.set()
-        release.wait(20)
+        release.wait(60)
         return "done after all"
 
     agent = Agent("a", model=ScriptedModel([call("stubborn"), "ok"]), tools=[stubborn])

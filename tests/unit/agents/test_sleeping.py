@@ -84,7 +84,7 @@ class Sleepers:
 
 async def until_asleep(clock: BedsideClock, count: int) -> None:
     """Return when so many sleep."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while clock.sleeping < count:
             await anyio.sleep(0.001)
 
@@ -390,7 +390,7 @@ async def test_an_actor_sleeps_on_although_the_disk_fails(
         disk.broken = {"replace"}
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ref.ask, ["noon", 30.0])
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 while "is not on disk yet" not in caplog.text:
                     await anyio.sleep(0.001)
             disk.broken = set()

@@ -48,7 +48,7 @@ class Gate:
         self._words.get()
 
     async def reached(self) -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await self._reached.wait()
 
     def open(self) -> None:
@@ -95,7 +95,7 @@ def test_a_sync_tool_that_hangs_does_not_keep_the_process() -> None:
     with Child(tool_that_hangs) as child:
         child.expect("hanging")
         child.send(signal.SIGINT)
-        assert child.ended(within=10.0).code in (-signal.SIGINT, 130)
+        assert child.ended().code in (-signal.SIGINT, 130)
 
 
 async def test_threads_are_used_again() -> None:
@@ -114,7 +114,7 @@ def test_a_thread_that_nobody_needs_ends() -> None:
         return await (await threads.start(threading.current_thread, limiter=anyio.CapacityLimiter(1))).wait()
 
     first = asyncio.run(call())
-    first.join(5.0)
+    first.join(60.0)
     assert not first.is_alive()
     assert asyncio.run(call()) is not first
 

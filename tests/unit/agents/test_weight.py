@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import anyio
 import pytest
@@ -48,7 +49,20 @@ def test_an_agent_costs_the_garbage_collection_little() -> None:
         cost = (len(gc.get_objects()) - before) / 50
     finally:
         gc.enable()
-    assert cost < 50
+    assert cost < 35
+
+
+async def test_an_agent_that_was_stopped_is_gone(tmp_path: Path) -> None:
+    """Also where nobody asks the runtime how it is doing."""
+    async with Runtime(tmp_path) as runtime:
+        agent = Agent("bee", model=ScriptedModel(["done"]))
+        await runtime.spawn(agent)
+        await agent.run("go")
+        await runtime.stop(agent)
+        known = ref(agent)
+        del agent
+        gc.collect()
+        assert known() is None
 
 
 def test_a_method_that_is_remembered_weakly_keeps_nothing_alive() -> None:

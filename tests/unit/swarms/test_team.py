@@ -344,16 +344,43 @@ async def test_a_disk_that_fails_is_no_fault_of_a_member(tmp_path: Path) -> None
     assert (outcome[0].text, outcome[0].failed) == ("one", ())
 
 
-class FailingClaims(FileOperations):
-    """Folders cannot be made for want of room, so many times."""
+async def test_the_wait_for_a_disk_is_no_part_of_an_attempt(tmp_path: Path) -> None:
+    """O31: the time of an attempt begins when the member is there, however long its folder could not be had."""
+    clock, times = FakeClock(), 9
+    full = FailingClaims(fail=times, folder="a-")
+    async with Runtime(tmp_path, clock=clock, files=full) as runtime:
+        policy = MemberPolicy(then="skip", timeout=10.0)
+        swarm = Made("s", [agent("a", "one")], autosave=True, policy=policy)
+        await runtime.spawn(swarm)
+        full.armed = True
+        failing: list[events.Event] = []
+        swarm.watch(lambda event: failing.append(event) if isinstance(event, events.SaveFailing) else None)
+        outcome: list[Any] = []
 
-    def __init__(self, fail: int) -> None:
+        async def run() -> None:
+            outcome.append(await swarm.run("go"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            while len(failing) < times:
+                await clock.advance(1.0)
+                await anyio.lowlevel.checkpoint()
+            assert clock.monotonic() > 10.0
+            await clock.advance(5.0)
+    assert (outcome[0].text, outcome[0].failed) == ("one", ())
+
+
+class FailingClaims(FileOperations):
+    """Folders of such a name cannot be made for want of room, so many times."""
+
+    def __init__(self, fail: int, folder: str = "") -> None:
         super().__init__()
+        self._folder = folder
         self.armed = False
         self._left = fail
 
     def mkdir(self, path: Path) -> None:
-        if self.armed and self._left:
+        if self.armed and self._left and path.name.startswith(self._folder):
             self._left -= 1
             raise OSError(errno.ENOSPC, "No space left on device")
         super().mkdir(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 from asyncio import CancelledError
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 from anyio import sleep_forever
@@ -38,7 +38,7 @@ from overwinter.persistence.names import storable_name
 from overwinter.runtime.hooks import awaited_cancelled, being_cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
     from overwinter.agents.allowance import Account
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
     from overwinter.agents.swarms.member import Member
 
 __all__ = ["Assignment", "MemberPaused"]
-
-T = TypeVar("T")
 
 _LONGEST_BACKOFF = 60.0
 _FIRST_RETRY, _LAST_RETRY = 0.25, 5.0
@@ -87,6 +85,8 @@ class Assignment:
     :param gone_on: see :meth:`Crew.ready`.
     :param cut_off: what is known of the work from before the run was cut off, where it had begun.
     """
+
+    _retry_after = _FIRST_RETRY
 
     def __init__(
         self,
@@ -161,6 +161,10 @@ class Assignment:
 
     async def _attempt(self, one: Member, timeout: float | None) -> _Done:  # noqa: ASYNC109
         self._attempts += 1
+        if is_ours(one):
+            # Before the time begins: a disk that fails is no fault of the member's.
+            self._retry_after = _FIRST_RETRY
+            await self._bring(one)
         with deadline(self._stage.clock, timeout):
             if is_ours(one):
                 return await self._run(one)
@@ -174,7 +178,7 @@ class Assignment:
         raise MemberTimeout(f"{one.agent_name!r} did not finish within the {timeout:g} s of its policy")
 
     async def _run(self, member: Runs[Any, Any]) -> _Done:
-        await self._bring(member)
+        """The work of a member that is here."""
         if self._began_before:
             # What it spent before it was cut off was drawn on accounts that are gone.
             self._began_before = False
@@ -184,14 +188,16 @@ class Assignment:
         if member.paused_at and self._is_left_behind(member):
             # Nobody goes on with it any more: another run of this swarm was begun instead.
             await member.cancel()
-        try:
-            # Whether it did that work before is looked up in its files.
-            result = await self._when_the_disk_does(
-                member, lambda: member.work(self._task, run_id=self._run_id, streams=self._streams)
-            )
-        except AgentPaused:
-            # Another run of it stands before this one, and has to go on first.
-            raise MemberPaused(_as_told_of_a_member(member.paused_at or "pause")) from None
+        while True:
+            try:
+                result = await member.work(self._task, run_id=self._run_id, streams=self._streams)
+                break
+            except AgentPaused:
+                # Another run of it stands before this one, and has to go on first.
+                raise MemberPaused(_as_told_of_a_member(member.paused_at or "pause")) from None
+            except WorkspaceError as error:
+                # Whether it did that work before is looked up in its files.
+                await self._wait_for_the_disk(member, error)
         if result.status == "paused":
             self._refuse_to_wait(member, result)
             raise MemberPaused(_as_told_of_a_member(result.stop_reason))
@@ -213,28 +219,29 @@ class Assignment:
 
     async def _bring(self, member: Runs[Any, Any]) -> None:
         """Have the member here."""
-        await self._when_the_disk_does(
-            member,
-            lambda: self._swarm.crew.ready(
-                member,
-                self._stage.runtime,
-                saved=None if self._passing else self._swarm.saved_as,
-                gone_on=self._gone_on,
-            ),
-        )
-
-    async def _when_the_disk_does(self, member: Runs[Any, Any], do: Callable[[], Awaitable[T]]) -> T:
-        """What *do* returns. A disk that fails is waited for: it is no fault of the member's."""
-        delay = _FIRST_RETRY
         while True:
             try:
-                return await do()
+                await self._swarm.crew.ready(
+                    member,
+                    self._stage.runtime,
+                    saved=None if self._passing else self._swarm.saved_as,
+                    gone_on=self._gone_on,
+                )
+                break
             except WorkspaceError as error:
-                if not _may_pass(error):
-                    raise
-                self._stage.emit(events.SaveFailing, path=str(member.workspace_dir), error=self._told(error))
-            await self._stage.clock.sleep(delay)
-            delay = min(2 * delay, _LAST_RETRY)
+                await self._wait_for_the_disk(member, error)
+
+    async def _wait_for_the_disk(self, member: Runs[Any, Any], error: WorkspaceError) -> None:
+        """Give a disk that fails some time, and each time more: it is no fault of the member's.
+
+        :raises WorkspaceError: the *error*, where no disk is behind it that may work again by itself.
+        """
+        if not _may_pass(error):
+            raise error
+        self._stage.emit(events.SaveFailing, path=str(member.workspace_dir), error=self._told(error))
+        delay = self._retry_after
+        self._retry_after = min(2 * delay, _LAST_RETRY)
+        await self._stage.clock.sleep(delay)
 
     async def _run_foreign(self, member: Member) -> _Done:
         """The work of a member that is no agent or swarm of this project."""

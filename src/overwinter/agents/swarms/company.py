@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from overwinter.agents.membership import Membership
 from overwinter.agents.profile import Settings
-from overwinter.agents.residence import Residence
 from overwinter.agents.retention import KEEP_64_MB
 from overwinter.agents.retrospect import Retrospect
 from overwinter.agents.runs import Runs
@@ -59,7 +58,7 @@ class Company(SwarmPeople[OutputT], Runs[OutputT, SwarmResult[OutputT]], Retrosp
     ) -> None:
         refuse_unknown(type(self).__name__, options)
         self.roster = Roster(name, members, options.get("policy"), options.get("policies"))
-        self.crew = Crew(self.relay)
+        self.crew = Crew(self.relay, lambda: self._member.hub)
         settings = Settings(
             agent_name=name,
             session=options.get("session", ""),
@@ -88,9 +87,7 @@ class Company(SwarmPeople[OutputT], Runs[OutputT, SwarmResult[OutputT]], Retrosp
         self._member = Membership(
             self._profile, self._state, Workspace(workspace_dir) if workspace_dir else None
         )
-        self._residence = Residence(self._member.make_runtime, self._member.join, name=name)
         self.orchestration: Orchestration | None = None
-        self._member.on_leave(self._residence.leave)
         self.roster.check_sessions(settings.session, saved=settings.autosave, but=self.copied)
         self.describe({"members": self.roster.describe()})
 

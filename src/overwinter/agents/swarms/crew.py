@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from overwinter.agents.events import Event
+    from overwinter.agents.hub import EventHub
     from overwinter.agents.profile import Durability
     from overwinter.agents.runs import Runs
     from overwinter.agents.runtime import Runtime
@@ -26,11 +27,12 @@ __all__ = ["Crew"]
 class Crew:
     """Brings members to their swarm's runtime before their first work there, and lets go of them.
 
-    :param relay: is handed the events of all that are there.
+    :param relay: is handed the events of all that are there, while anybody hears the swarm's *hub*.
     """
 
-    def __init__(self, relay: Callable[[Event], None]) -> None:
+    def __init__(self, relay: Callable[[Event], None], hub: Callable[[], EventHub]) -> None:
         self._relay = relay
+        self._hub = hub
         self._runtime: Runtime | None = None
         self._unwatch: dict[Runs[Any, Any], Callable[[], None]] = {}
 
@@ -74,7 +76,7 @@ class Crew:
         if gone_on and member.was_at_work_for(gone_on):
             await member.load_if_saved()
         if member not in self._unwatch:
-            self._unwatch[member] = member.watch(self._relay)
+            self._unwatch[member] = member.watch_for(self._hub(), self._relay)
 
     async def let_go(self, member: Member) -> None:
         """Stop a member that will not be asked again, and forget it."""

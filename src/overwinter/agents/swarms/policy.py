@@ -20,9 +20,9 @@ class MemberPolicy:
     A member that failed goes on where it stopped, so that nothing it finished is done again. When all its attempts
     failed, its ``fallback`` does the whole task; if that fails too, ``then`` decides.
 
-    :param attempts: how often the member is tried.
+    :param attempts: how often the member is tried. A run that goes on after it was cut off has all of them again.
     :param backoff: seconds before the second attempt; doubled before each further one, and 60 at most.
-    :param timeout: seconds that one attempt may take; ``None`` for no limit.
+    :param timeout: seconds that one attempt may take, from when the member is there; ``None`` for no limit.
     :param then: ``"fail_fast"`` ends the swarm's run with ``MemberFailed``, and the other members are interrupted;
         ``"skip"`` goes on without this member's work, which is recorded as failed.
     :param fallback: who does the task instead.

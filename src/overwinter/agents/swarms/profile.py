@@ -9,6 +9,7 @@ import msgspec
 from overwinter.agents.profile import Profile, Settings, check_settings
 from overwinter.agents.swarms.results import MemberResult, SwarmResult
 from overwinter.errors import ConfigurationError
+from overwinter.persistence.codec import encode
 from overwinter.persistence.names import storable_name, swarm_id_for
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class SwarmProfile(Profile[OutputT]):
         self.closing = closing
         self._pending = pending
         self._reader_of = read
-        self._swarm: dict[str, Any] = {"pattern": pattern}
+        self._swarm = {"pattern": msgspec.Raw(encode(pattern))}
         super().__init__(
             settings,
             output_type=output_type,
@@ -79,7 +80,7 @@ class SwarmProfile(Profile[OutputT]):
 
         :raises ConfigurationError: it cannot be stored.
         """
-        self._swarm |= more
+        self._swarm |= {name: msgspec.Raw(self._checked(value)) for name, value in more.items()}
         self.renew()
 
     def make_result(self, state: AgentState, **told: Any) -> RunResult[Any]:
@@ -101,8 +102,14 @@ class SwarmProfile(Profile[OutputT]):
             "agent_id": storable_name(self.settings.agent_id),
             "output_type": self.output.name,
             "output_schema": self.output.schema,
-            "swarm": self._swarm,
         }
+
+    def rest(self) -> None:
+        """Keep all: a swarm can have thousands of members, and there are few swarms."""
+
+    def _encode(self) -> bytes:
+        # What it was told was checked then, and may be long: a swarm can have thousands of members.
+        return super()._encode().removesuffix(b"}") + b',"swarm":' + encode(self._swarm) + b"}"
 
 
 class _Nobody:
