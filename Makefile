@@ -5,15 +5,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check cover bench soak format clean
+.PHONY: help demo test check cover bench bench-peers soak soak-agents format clean
 
 help:
 	@echo "make demo    a swarm works, is killed with kill -9, goes on, and proves it"
 	@echo "make test    every check and every test"
 	@echo "make check   format, lint and types only"
 	@echo "make cover   the tests with branch coverage"
-	@echo "make bench   what autosaving costs, a step at 10,000 messages, and 1,000 agents resumed"
+	@echo "make bench   overwinter beside its baselines, medians and ratios; ARGS=--quick for a first impression"
+	@echo "make bench-peers  the same work on LangGraph, autogen-core, Pykka, swarms and tantra"
 	@echo "make soak    10,000 kills, for hours; KILLS=500 for less; started again it goes on"
+	@echo "make soak-agents  1,000 agents at full speed, for an hour; SECONDS=600 for less"
 	@echo "make format  format and mend what can be mended"
 	@echo "make clean   remove the virtual environment and caches"
 
@@ -48,19 +50,20 @@ cover: $(STAMP)
 	@$(BIN)/coverage report --include='src/overwinter/persistence/*' --skip-covered --fail-under=100
 
 bench: $(STAMP)
-	@$(BIN)/python benchmarks/autosave.py
-	@$(BIN)/python benchmarks/long_conversation.py
-	@$(BIN)/python benchmarks/resume.py 1000 20
-	@$(BIN)/python benchmarks/many_agents.py
-	@$(BIN)/python benchmarks/thousand.py
-	@$(BIN)/python benchmarks/map_reduce.py
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: $(STAMP)
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 soak: $(STAMP)
 	@$(BIN)/python -m tests.soak $(KILLS)
+
+soak-agents: $(STAMP)
+	@$(BIN)/python -m tests.soak_agents $(if $(SECONDS),--seconds $(SECONDS))
 
 format: $(STAMP)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf $(VENV) .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist src/*.egg-info

@@ -5,21 +5,45 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from blockbuster import BlockBuster, BlockBusterFunction
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from pathlib import Path
-
 
 # A runner in the background may have been started with Ctrl-C ignored, which its children would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Where bytecode is forbidden, each of some hundreds of processes would compile all that it imports anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# What a person or a runner may have set, and what is not said here means nothing to a test or to a program of its.
+for _name in [*os.environ]:
+    if (
+        _name
+        in ("WORKSPACE_DIR", "COLUMNS", "FORCE_COLOR", "NO_COLOR", "GITHUB_ACTIONS", "PYTHONASYNCIODEBUG")
+        or _name.startswith(("OPENAI_", "OVERWINTER_", "LITELLM_", "CLICOLOR"))
+        or _name.lower().endswith("_proxy")
+    ):
+        del os.environ[_name]
+# Tried on the same examples each time, and no slow machine fails them.
+settings.register_profile("overwinter", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("overwinter")
+
+_HERE = Path(__file__).parent
+#: Seconds for a test of real processes: it waits for what it was promised, and a machine may be slow or busy.
+_LONGEST = 600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start processes have more time, unless they say how much, before it is taken for a deadlock."""
+    for item in items:
+        kind = item.path.relative_to(_HERE).parts[0] if item.path.is_relative_to(_HERE) else ""
+        if kind in ("integration", "faults", "typing") and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_LONGEST))
 
 
 @pytest.hookimpl(wrapper=True)

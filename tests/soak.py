@@ -1,6 +1,7 @@
 """The kill loop for hours: ``make soak``, or ``python -m tests.soak [KILLS]``.
 
-Campaigns of 40 kills, in turn in "sync", "async" and "exit", each with a seed of its own. How far it came stands in
+Campaigns of 40 kills, in turn in "sync", "async" and "exit", each with a seed of its own; and after each of them swarms
+of all patterns, in "sync" or "async", killed as they work and again as they resume. How far it came stands in
 ``.soak.json``; started again it goes on from there, and with ``--anew`` from the beginning. A promise that breaks ends
 it with code 1, and the workspace stays for a look.
 """
@@ -14,10 +15,16 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from tests.support.killing import LEVELS, Broken, Campaign
-from tests.support.processes import memory_folder
+from tests.support.processes import Child, memory_folder
+from tests.support.swarms_lives import swarm_lives
+from tests.support.swarms_rounds import swarms_killed_at_random
+
+if TYPE_CHECKING:
+    from tests.support.hive import Level
 
 KILLS = 10_000
 A_CAMPAIGN = 40
@@ -61,20 +68,26 @@ def one_campaign(progress: Progress, kills: int) -> None:
     """The next campaign; it is remembered when it has come through."""
     began = time.monotonic()
     durability, seed = LEVELS[progress.campaigns % len(LEVELS)], progress.seed + progress.campaigns
-    with memory_folder(Path(tempfile.gettempdir())) as folder:
-        campaign = Campaign(folder / "soak", durability, seed)
+    with memory_folder(Path(tempfile.gettempdir())) as memory:
+        folder = memory / "soak"
+        folder.mkdir()
         try:
+            campaign = Campaign(folder / "agents", durability, seed)
             campaign.run(kills)
+            with Child(swarm_lives) as child:
+                level: Level = "sync" if durability == "exit" else durability
+                swarms = swarms_killed_at_random(child, folder / "swarms", level, seed)
         except Broken as error:
             kept = Path(tempfile.mkdtemp(prefix="overwinter-soak-")) / "soak"
-            shutil.copytree(campaign.folder, kept)
+            shutil.copytree(folder, kept)
             sys.exit(f"\nBROKEN: {error}\nWhat stands there is in {kept}")
         finally:
-            shutil.rmtree(campaign.folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+    counted = campaign.counted + Counter({f"{what}, of swarms": count for what, count in swarms.items()})
     progress.campaigns += 1
-    progress.kills += kills
+    progress.kills += kills + swarms["kills"]
     progress.seconds += time.monotonic() - began
-    progress.counted = Counter(progress.counted) + campaign.counted
+    progress.counted = Counter(progress.counted) + counted
     PROGRESS.write_bytes(msgspec.json.encode(progress))
     tell(f"\r{progress.kills} kills, {progress.seconds:.0f} s, seed {seed} {durability:<6}", end="")
 

@@ -174,7 +174,7 @@ async def live_in_async(agent: Agent, chance: random.Random, clock: FakeClock) -
         await clock.advance(0.5)
         if chance.random() < 0.5:
             agent.append(chance.randint(1, 2))
-        for _ in range(2000):
+        for _ in range(60_000):
             if log.synced >= position:
                 break
             await turns(2)

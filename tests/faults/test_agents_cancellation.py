@@ -108,7 +108,7 @@ async def leftovers() -> list[str]:
     """The tasks that do not end by themselves, soon."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
-        _, pending = await asyncio.wait(others, timeout=5.0)
+        _, pending = await asyncio.wait(others, timeout=30.0)
         return [repr(task) for task in pending]
     return []
 

@@ -63,7 +63,7 @@ async def finished_and_loaded(
     async with Runtime(workspace_dir) as runtime:
         runtime.watch(see)
         await runtime.spawn(agent)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert (await agent.run("go")).text.startswith("Done")
             await agent.save()
     for request in model.requests:
@@ -271,7 +271,7 @@ async def test_a_rejected_state_is_told_of_and_names_the_field(workspace_dir: Pa
     # No way is known by which this gets there; if one is found, this is what is promised.
     agent.memory.set("changed", True)
     agent._state.partial_text = "half of \ud83d"
-    with pytest.raises(SaveError) as refused, anyio.fail_after(5):
+    with pytest.raises(SaveError) as refused, anyio.fail_after(60):
         await agent.save()
     assert "partial_text" in str(refused.value)
     after = (await off_loop(read_everything, workspace_dir))["odd"]

@@ -21,6 +21,7 @@ from tests.faults.test_crash_states import check, recover, tell
 from tests.support.disk import document, off_loop, open_storage, temporaries_in, turns, until_quiet, value_in
 from tests.support.journals import line, sequences
 from tests.support.nth_disk import ERRORS, NAMES, Nth, descriptors
+from tests.support.processes import memory_folder
 
 from overwinter.errors import PersistenceError, SaveError
 from overwinter.persistence import (
@@ -39,7 +40,7 @@ from overwinter.persistence.segments import segment_numbers
 from overwinter.runtime.fake_clock import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from overwinter.persistence import ReplaceDocument, Storage
@@ -62,6 +63,12 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_file_module, "SEGMENT_BYTES", 300)
     assert LogFile.__init__.__kwdefaults__ is not None
     monkeypatch.setitem(LogFile.__init__.__kwdefaults__, "segment_bytes", 400)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with memory_folder(tmp_path) as chosen:
+        yield chosen
 
 
 class Heard(logging.Handler):
@@ -196,11 +203,11 @@ async def in_time(root: Path, scene: Saving | Working, disk: Nth, heard: Heard) 
 @pytest.mark.parametrize("code", ERRORS, ids=NAMES)
 @pytest.mark.parametrize("kind", [Saving, Working])
 def test_whichever_operation_of_a_storage_fails_the_run_goes_on(
-    tmp_path: Path, heard: Heard, kind: type[Saving | Working], code: int
+    folder: Path, heard: Heard, kind: type[Saving | Working], code: int
 ) -> None:
     """K12: what was acknowledged is there, the error was told, and nothing is left behind."""
     for nth in range(1, MOST):
-        root = tmp_path / f"{nth}"
+        root = folder / f"{nth}"
         root.mkdir()
         scene = kind(root)
         disk = Nth(nth, code)
@@ -238,15 +245,15 @@ async def open_and_close(root: Path) -> None:
 @pytest.mark.parametrize("code", ERRORS, ids=NAMES)
 @pytest.mark.parametrize("short", [1 << 30, 17])
 def test_whichever_operation_of_a_journal_fails_it_goes_on_in_its_order(
-    tmp_path: Path, code: int, short: int
+    folder: Path, code: int, short: int
 ) -> None:
     """K12: over rotations; what was synced is there at each moment, and what was appended once it has gone through."""
     for nth in range(1, MOST):
-        folder = tmp_path / f"{nth}"
-        folder.mkdir()
+        place = folder / f"{nth}"
+        place.mkdir()
         disk = Nth(nth, code, short=short)
         held = descriptors()
-        journal = JournalFile(folder / "journal", JournalEnd(), files=disk)
+        journal = JournalFile(place / "journal", JournalEnd(), files=disk)
         errors = 0
         for number in range(1, 9):
             attempts: list[Callable[[], None]] = [
@@ -260,14 +267,14 @@ def test_whichever_operation_of_a_journal_fails_it_goes_on_in_its_order(
                     errors += 1
                 else:
                     attempts.pop(0)
-                there = sequences(read_journal(folder / "journal"))
+                there = sequences(read_journal(place / "journal"))
                 assert there in ([*range(1, number)], [*range(1, number + 1)])
                 assert descriptors() == held
         journal.sync()
         assert journal.synced
-        reading = read_journal(folder / "journal")
+        reading = read_journal(place / "journal")
         assert (sequences(reading), reading.torn, reading.gaps) == ([*range(1, 9)], "", ())
-        assert len(segment_numbers(folder / "journal")) <= 5
+        assert len(segment_numbers(place / "journal")) <= 5
         assert not disk.open
         assert descriptors() == held
         if not disk.failed:
@@ -282,16 +289,16 @@ def test_whichever_operation_of_a_journal_fails_it_goes_on_in_its_order(
 
 @pytest.mark.parametrize("code", ERRORS, ids=NAMES)
 def test_whichever_operation_of_a_takeover_fails_the_next_one_finds_everything(
-    tmp_path: Path, heard: Heard, code: int
+    folder: Path, heard: Heard, code: int
 ) -> None:
     """K12: the log stays until all of it has been brought in."""
-    disk, truth = tell(tmp_path, live_in_sync, 9)
+    disk, truth = tell(folder, live_in_sync, 9)
     promises = [(at, each.mark) for at, each in enumerate(disk.operations) if each.kind == "mark"]
     chance = random.Random(code)
     killed = chance.choice([at for at, mark in promises if mark.kind == "synced" and mark.sequence > 5]) + 1
     promised = [mark for at, mark in promises if at < killed]
     for nth in range(1, MOST):
-        root = tmp_path / f"{nth}"
+        root = folder / f"{nth}"
         go_on_behind(disk.operations[:killed], root)
         failing = Nth(nth, code)
         heard.words.clear()

@@ -119,7 +119,7 @@ def charge_on_a_bad_disk(root: str, durability: Durability, kind: str) -> None:
             await the_test()
             breaks.begin()
             run = asyncio.ensure_future(agent.run(LONG))
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 while agent.status != "storage":
                     await asyncio.sleep(0.001)
             # Now it has time enough to do what it must not do.
@@ -129,7 +129,7 @@ def charge_on_a_bad_disk(root: str, durability: Durability, kind: str) -> None:
             say("kept", agent.state_path.read_bytes() == state_file)
             await the_test()
             breaks.end()
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 say("text", (await run).text)
                 await agent.save()
             say("charged", charged)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from anyio import sleep_forever
 from tests.support.ledger import Ledger, read_ledger
-from tests.support.processes import Child, read_everything, say
+from tests.support.processes import Child, memory_folder, read_everything, say
 from tests.support.swarms_cast import Cast
 from tests.support.swarms_lives import told
 from tests.support.swarms_patterns import PATTERNS, make
@@ -22,9 +22,16 @@ from tests.support.swarms_stage import AGENTS, ALWAYS, Stage, assert_once, undis
 from overwinter import RunInterrupted, Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def workspace_dir(tmp_path: Path) -> Iterator[Path]:
+    with memory_folder(tmp_path) as chosen:
+        yield chosen / "agent_workspace"
+
 
 WAYS = ["its caller is cancelled", "cancel()", "its actor is stopped", "its runtime is stopped"]
 

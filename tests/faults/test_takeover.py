@@ -35,8 +35,15 @@ AGENTS = 5
 def workspace(tmp_path: Path) -> Iterator[Path]:
     """What agents left that were killed at work, their newest records still in the runtime's log."""
     with memory_folder(tmp_path) as folder, Child(lives) as child:
-        assert Campaign(folder, "sync", 1, agents=AGENTS).dies(child, die_at_event=60)
-        yield folder / "agent_workspace"
+        # Records move into the journals within a second: on a machine that stalls they may all be there already.
+        for event in (60, 61, 62, 63, 64):
+            home = folder / str(event)
+            assert Campaign(home, "sync", 1, agents=AGENTS).dies(child, die_at_event=event)
+            workspace = home / "agent_workspace"
+            facts = read_facts(workspace)
+            if facts.logs and journals_alone(workspace).nonces < facts.nonces:
+                break
+        yield workspace
 
 
 def bee(number: int, workspace: Path | None = None, **settings: Any) -> Agent[str]:
@@ -55,7 +62,9 @@ def journals_alone(workspace: Path) -> Facts:
     without = workspace.with_name("without")
     shutil.copytree(workspace, without)
     shutil.rmtree(without / ".runtimes")
-    return read_facts(without)
+    facts = read_facts(without)
+    shutil.rmtree(without)
+    return facts
 
 
 async def test_opening_one_agent_brings_in_the_records_of_all(workspace: Path) -> None:
@@ -64,7 +73,6 @@ async def test_opening_one_agent_brings_in_the_records_of_all(workspace: Path) -
     before = read_facts(workspace)
     assert before.logs
     assert journals_alone(workspace).nonces < before.nonces, "there was nothing to bring in"
-    shutil.rmtree(workspace.with_name("without"))
     await bee(0, workspace).load()
     after = journals_alone(workspace)
     assert not read_facts(workspace).logs

@@ -67,13 +67,25 @@ LEVELS: tuple[Level, ...] = ("exit", "async", "sync")
 
 _ledger: Ledger
 _point: str
+_workspace: Path
+_durability: Level
+_runtime: Runtime
+
+
+async def what_was_sent_is_written() -> None:
+    """In "async" a kill may cost the last milliseconds; they are over then, however slow the disk is.
+
+    In "exit" it would write what is to be lost.
+    """
+    if _durability != "exit":
+        await (await _runtime.storage()).flush()
 
 
 async def reached(point: str) -> None:
     """In the program: tell the test that it is here, if that is where something happens, and wait."""
     if point == _point:
         # What happens now happens in the middle of something, and not within milliseconds of its beginning.
-        await asyncio.sleep(0.05)
+        await what_was_sent_is_written()
         say("at", os.getpid())
         told = asyncio.Event()
         asyncio.get_running_loop().add_reader(0, told.set)
@@ -98,7 +110,8 @@ class CountingModel:
         _ledger.write(Entry("asked", "survivor", f"model {step}", f"{len(told)}"))
         if step == 0:
             # The state file that tells of the task is there before anything else is.
-            await asyncio.sleep(0.05)
+            while not any((_workspace / "agents").glob("*/*_state.json")):
+                await asyncio.sleep(0.001)
         if _point == "the model" and step == 2:
             raise RuntimeError("no such key")
         if step == 2:
@@ -130,9 +143,10 @@ async def look(step: int, context: ToolContext) -> str:
 
 def survivor(root: str, durability: Level, point: str) -> None:
     """A program: begin the run, or go on with it, up to the point."""
-    global _ledger, _point
-    _ledger, _point = Ledger(Path(root) / "ledger"), point
-    workspace = Path(root) / "agent_workspace"
+    global _ledger, _point, _workspace, _durability, _runtime
+    _ledger, _point, _durability = Ledger(Path(root) / "ledger"), point, durability
+    _workspace = workspace = Path(root) / "agent_workspace"
+    _runtime = Runtime(workspace, handle_signals=True, run_grace=0.0)
     agent = Agent(
         "survivor",
         model=CountingModel(),
@@ -150,8 +164,8 @@ def survivor(root: str, durability: Level, point: str) -> None:
             return (await agent.run("work")).text
 
     async def main() -> None:
-        async with Runtime(workspace, handle_signals=True, run_grace=0.0) as runtime:
-            await runtime.spawn(agent)
+        async with _runtime:
+            await _runtime.spawn(agent)
             say("ended", await go_on())
 
     try:

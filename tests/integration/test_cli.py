@@ -14,7 +14,9 @@ import pytest
 from tests.support.commands import (
     PATIENCE,
     demo_with_files_of,
+    directly,
     environment,
+    long_documents,
     on_a_terminal,
     run,
     started,
@@ -286,10 +288,7 @@ class TestInterruption:
     )
     def test_a_signal_saves_and_then_ends_it(self, tmp_path: Path, number: int, code: int, told: str) -> None:
         """C10: Ctrl-C ends the demo with 130 and SIGTERM with 143 when all is saved; it says where, and how to look."""
-        for n in range(8):
-            text = "\n\n".join(document.text for document in shipped_documents()) * 40
-            (tmp_path / f"{n}.md").write_text(text, encoding="utf-8")
-        with started(tmp_path, "demo", *(f"{n}.md" for n in range(8)), "--concurrency", "2") as process:
+        with started(tmp_path, "demo", *long_documents(tmp_path), "--concurrency", "2") as process:
             assert process.stdout is not None
             for line in process.stdout:
                 if line.endswith(": started\n"):
@@ -313,7 +312,7 @@ class TestInterruption:
         with OpenAIServer(responder=lambda _: hold) as server:
             (tmp_path / "wax.txt").write_text("Bees make wax.")
             arguments = ["demo", "wax.txt", "--model", "gpt-4o-mini"]
-            with started(tmp_path, *arguments, env=server.environment()) as process:
+            with started(tmp_path, *arguments, env=directly(server)) as process:
                 assert hold.reached.wait(PATIENCE)
                 process.send_signal(signal.SIGINT)
                 _, complained = process.communicate(timeout=PATIENCE)
@@ -354,7 +353,7 @@ class TestModels:
     def test_a_model_without_a_key_is_told_and_saved(self, tmp_path: Path) -> None:
         """C8: without a key the states are saved, one line names what to do, no reader begins any more, exit code 1."""
         with OpenAIServer(responder=lambda _: Status(401, "Incorrect API key")) as server:
-            env = {**server.environment(), "OPENAI_API_KEY": "sk-0123456789abcdef"}
+            env = {**directly(server), "OPENAI_API_KEY": "sk-0123456789abcdef"}
             done = run(tmp_path, "demo", "--model", "gpt-4o-mini", "--concurrency", "1", env=env)
         assert done.returncode == 1
         assert "error: reader-actors: gpt-4o-mini: the key was refused (401)" in done.stderr
@@ -373,7 +372,7 @@ class TestModels:
         (tmp_path / "wax.txt").write_text("Bees make wax.")
         with OpenAIServer(responder=lambda _: hold) as server:
             arguments = ["demo", "wax.txt", "--model", "gpt-4o-mini"]
-            with started(tmp_path, *arguments, env=server.environment()) as process:
+            with started(tmp_path, *arguments, env=directly(server)) as process:
                 assert hold.reached.wait(PATIENCE)
                 second = run(tmp_path, "demo", "wax.txt")
                 listed = json.loads(run(tmp_path, "ls", "--json").stdout)["agents"]

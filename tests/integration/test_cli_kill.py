@@ -12,7 +12,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.commands import PATIENCE, demo_with_files_of, environment, run, started
+from tests.support.commands import (
+    PATIENCE,
+    demo_with_files_of,
+    environment,
+    long_documents,
+    run,
+    started,
+)
 
 from overwinter.cli.demo.ledger import digest_of_reply
 from overwinter.cli.inspection import inspect_workspace
@@ -174,7 +181,7 @@ class TestTheDemoPullsItsOwnPlug:
 
     def test_nothing_but_the_command_is_killed(self, tmp_path: Path) -> None:
         """T38: when the command itself is killed, the swarm's process saves and ends."""
-        with started(tmp_path, "demo", "--no-kill") as process:
+        with started(tmp_path, "demo", *long_documents(tmp_path), "--no-kill") as process:
             assert process.stdout is not None
             for line in process.stdout:
                 if line.endswith(": started\n"):

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.commands import PATIENCE, on_a_terminal, run, started
+from tests.support.commands import PATIENCE, directly, on_a_terminal, run, started
 from tests.support.openai_server import Answer, Hold, OpenAIServer, Status, ToolUse
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def cut_off(tmp_path: Path, members: Members, at: str, how: Callable[[Any], obje
     """Run the swarm, and end it while *at* is being asked; the exit code and what it told."""
     members.held[at] = hold = Hold(Answer("too late"))
     command = ("run", "press.toml", "--task", "Do it.")
-    with started(tmp_path, *command, env=members.server.environment()) as process:
+    with started(tmp_path, *command, env=directly(members.server)) as process:
         assert hold.reached.wait(PATIENCE)
         how(process)
         _, told = process.communicate(timeout=PATIENCE)
@@ -179,7 +179,7 @@ class TestCutOff:
             process.kill()
 
         cut_off(tmp_path, members, "right", kill_when_left_is_done)
-        env = members.server.environment()
+        env = directly(members.server)
         again = run(tmp_path, "run", "press.toml", "--resume", env=env)
         assert (again.returncode, again.stdout) == (0, "said last\n")
         assert members.asked == {"first": 1, "left": 1, "right": 2, "last": 1}
@@ -191,7 +191,7 @@ class TestCutOff:
     def test_another_task_is_another_run(self, tmp_path: Path, members: Members) -> None:
         """Y37: with another task a new run begins, and it is said how to go on with the one that was cut off."""
         cut_off(tmp_path, members, "last", lambda process: process.kill())
-        env = members.server.environment()
+        env = directly(members.server)
         other = run(tmp_path, "run", "press.toml", "--task", "Something else.", env=env)
         assert (other.returncode, other.stdout) == (0, "said last\n")
         assert "its last run was cut off, with another task" in other.stderr
@@ -200,7 +200,7 @@ class TestCutOff:
     def test_a_run_of_a_name_is_done_once(self, tmp_path: Path, members: Members) -> None:
         """Y38: with `--run-id`, what has finished is told and not done again."""
         command = ("run", "press.toml", "--task", "Do it.", "--run-id", "monday")
-        env = members.server.environment()
+        env = directly(members.server)
         assert (
             run(tmp_path, *command, env=env).stdout
             == run(tmp_path, *command, env=env).stdout
@@ -211,7 +211,7 @@ class TestCutOff:
     def test_a_failure_names_the_member_and_how_to_go_on(self, tmp_path: Path, members: Members) -> None:
         """Y39: when a member fails for good, its name and why are told, and how to go on; the exit code is 1."""
         members.held["left"] = Status(401, "Incorrect API key")
-        env = members.server.environment()
+        env = directly(members.server)
         done = run(tmp_path, "run", "press.toml", "--task", "Do it.", env=env)
         assert done.returncode == 1
         assert "'left'" in done.stderr
@@ -244,7 +244,7 @@ class TestCutOff:
         path = tmp_path / "press.toml"
         path.write_text(path.read_text() + 'tools = ["ask_human"]\n')
         members.held["last"] = Answer(calls=[ToolUse("ask_human", {"question": "Really?"})])
-        env = members.server.environment()
+        env = directly(members.server)
         paused = run(tmp_path, "run", "press.toml", "--task", "Do it.", env=env)
         assert (paused.returncode, paused.stdout) == (3, "")
         assert "It waits for a person" in paused.stderr
@@ -277,7 +277,7 @@ class TestWatchingIt:
         """Y41: `watch` shows the members of a swarm that another process runs, and Ctrl-C ends it with 130."""
         members.held["left"] = hold = Hold(Answer("at last"))
         command = ("run", "press.toml", "--task", "Do it.")
-        with started(tmp_path, *command, env=members.server.environment()) as process:
+        with started(tmp_path, *command, env=directly(members.server)) as process:
             assert hold.reached.wait(PATIENCE)
             code, shown = on_a_terminal(tmp_path, "watch", "press", "--interval", "0.1", until="asks the")
             assert code == 130

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.commands import directly
 from tests.support.examples import EXAMPLES, LONGEST, SCRIPTED, environment, started
 from tests.support.openai_server import Answer, Behaviour, Hold, OpenAIServer, Status, ToolUse
 
@@ -115,7 +116,7 @@ def test_a_scout_whose_model_fails_does_not_call_the_others_back(
         return Status(400, "stung") if "thyme" in body["messages"][1]["content"] else scout(body)
 
     server.responder = stung
-    with started("swarm", environment(workspace, server.environment())) as process:
+    with started("swarm", environment(workspace, directly(server))) as process:
         out, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, err
     assert re.search(r"^scout-thyme did not come back: .*stung", out, re.MULTILINE)
@@ -134,7 +135,7 @@ def test_a_signal_saves_every_scout_of_the_swarm(
 ) -> None:
     holds = [Hold() for _ in MEADOWS]
     server.enqueue(*holds)
-    with started("swarm", environment(workspace, server.environment())) as process:
+    with started("swarm", environment(workspace, directly(server))) as process:
         for hold in holds:
             assert hold.reached.wait(LONGEST)
         process.send_signal(number)

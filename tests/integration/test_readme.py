@@ -10,6 +10,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.commands import PATIENCE, directly
+
 if TYPE_CHECKING:
     from tests.support.openai_server import OpenAIServer
 
@@ -19,16 +21,15 @@ BLOCKS = re.findall(
 )
 
 
-def run(program: str, server: OpenAIServer, folder: Path) -> str:
-    environment = {**os.environ, **server.environment()}
-    environment.pop("WORKSPACE_DIR", None)
+def run(program: str, server: OpenAIServer, folder: Path, *, through_litellm: bool = False) -> str:
+    environment = {**os.environ, **(server.environment() if through_litellm else directly(server))}
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=environment,
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -43,7 +44,7 @@ def within_main(block: str, head: str) -> str:
 def test_the_programs_do_what_the_readme_says(running_model_server: OpenAIServer, tmp_path: Path) -> None:
     running_model_server.reset()
     first, again, many, _ = BLOCKS
-    printed = run(first, running_model_server, tmp_path).splitlines()
+    printed = run(first, running_model_server, tmp_path, through_litellm=True).splitlines()
     assert printed[-1] == str(tmp_path / "agent_workspace" / "agents" / Path(printed[-1]).name)
     assert [request.body["tools"][0]["function"]["name"] for request in running_model_server.requests] == [
         "letters",
@@ -62,7 +63,7 @@ def test_the_swarm_of_the_readme_is_done_once_however_often_it_is_started(
 ) -> None:
     running_model_server.reset()
     program = BLOCKS[-1]
-    printed = run(program, running_model_server, tmp_path)
+    printed = run(program, running_model_server, tmp_path, through_litellm=True)
     assert len(running_model_server.requests) == 4
     assert "['1-experts', '2-editor']" in printed.splitlines()[-1]
     told = running_model_server.requests[-1].body["messages"][-1]["content"]

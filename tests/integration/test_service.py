@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from tests.support.commands import directly
 from tests.support.openai_server import Answer, Hold, OpenAIServer, ReceivedRequest, Status
 
 if TYPE_CHECKING:
@@ -79,12 +80,12 @@ class Service:
 
 
 @contextmanager
-def serving(workspace: Path, model: OpenAIServer) -> Iterator[Service]:
+def serving(workspace: Path, model: OpenAIServer, *, through_litellm: bool = False) -> Iterator[Service]:
     """The service, gone when the block is."""
     env = {
         name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "OVERWINTER_"))
     }
-    env |= model.environment()
+    env |= model.environment() if through_litellm else directly(model)
     env |= {"NO_PROXY": "127.0.0.1", "WORKSPACE_DIR": str(workspace), "PORT": "0", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [sys.executable, SERVICE], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -161,9 +162,16 @@ def test_it_starts_without_touching_the_disk_or_the_model(
     assert model.connections == 0
 
 
+@pytest.fixture
+def service_over_litellm(workspace_dir: Path, model: OpenAIServer) -> Iterator[Service]:
+    with serving(workspace_dir, model, through_litellm=True) as running:
+        yield running
+
+
 def test_two_customers_are_served_at_once_each_with_a_folder_of_their_own(
-    service: Service, workspace_dir: Path, model: OpenAIServer
+    service_over_litellm: Service, workspace_dir: Path, model: OpenAIServer
 ) -> None:
+    service = service_over_litellm
     holds = [Hold(), Hold()]
     model.enqueue(*holds)
     with ThreadPoolExecutor() as customers:
@@ -224,6 +232,9 @@ def test_a_client_that_leaves_a_stream_interrupts_its_run_and_that_is_saved(
         assert [events.text(), events.text()] == ["Bees", " overwinter"]
         assert hold.reached.wait(LONGEST)
     assert model.requests[0].gone.wait(LONGEST), "the model goes on talking to nobody"
+    service.wait_until(
+        lambda: states(workspace_dir).get("What do bees do?", {}).get("status") == "interrupted"
+    )
     service.wait_until(lambda: not service.health()["jobs"])
     state = states(workspace_dir)["What do bees do?"]
     assert (state["status"], state["partial_text"]) == ("interrupted", "Bees overwinter")

@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pytest
+from tests.support.commands import directly
 from tests.support.examples import EXAMPLES, LONGEST, SCRIPTED, environment, is_recorded, started
-from tests.support.openai_server import Answer, Behaviour, Hold, OpenAIServer, Status, ToolUse
+from tests.support.openai_server import (
+    Answer,
+    Behaviour,
+    Hold,
+    OpenAIServer,
+    ReceivedRequest,
+    Status,
+    ToolUse,
+)
 
 from overwinter import ToolError
 
@@ -25,7 +34,7 @@ class Story(NamedTuple):
 
     :ivar says: what the model answers: of the system prompt, what it is told last, and how often it has answered.
     :ivar held: what stands in what it is told when it does not answer.
-    :ivar recorded: what is on disk by then.
+    :ivar recorded: what is on disk by then, beside the task that is held, which comes after all that led to it.
     :ivar left: how many answers are missing then.
     """
 
@@ -101,13 +110,13 @@ def told(name: str, words: tuple[str, ...], env: dict[str, str], *, code: int = 
     return out
 
 
-def killed(
-    name: str, words: tuple[str, ...], env: dict[str, str], hold: Hold, recorded: tuple[str, ...]
-) -> None:
+def killed(name: str, words: tuple[str, ...], env: dict[str, str], hold: Hold, story: Story) -> None:
     """Run the example until its model is asked what it does not answer and the rest is on disk, and ``kill -9`` it."""
     with started(name, env, words=words) as process:
         assert hold.reached.wait(LONGEST)
-        while not all(is_recorded(text, Path(env["WORKSPACE_DIR"])) for text in recorded):
+        while not all(
+            is_recorded(text, Path(env["WORKSPACE_DIR"])) for text in (*story.recorded, story.held)
+        ):
             assert process.poll() is None
         process.kill()
         process.communicate(timeout=LONGEST)
@@ -117,6 +126,20 @@ def killed(
 def server() -> Iterator[OpenAIServer]:
     with OpenAIServer() as running:
         yield running
+
+
+def spoken(request: ReceivedRequest) -> str:
+    """What a request says to the model, however it was sent."""
+    return str(
+        [
+            (
+                message["role"],
+                message.get("content") or "",
+                [(call["id"], call["function"]) for call in message.get("tool_calls") or ()],
+            )
+            for message in request.body["messages"]
+        ]
+    )
 
 
 SWARMS = pytest.mark.parametrize("name", ["research_team", "code_review", "document_pipeline"])
@@ -132,18 +155,18 @@ def test_a_swarm_that_is_killed_and_started_again_prints_what_it_would_have_and_
         name, story.words, environment(tmp_path / "one", server.environment()), code=story.code
     )
     assert undisturbed.startswith(story.prints)
-    asked = sorted(str(request.body) for request in server.requests)
+    asked = sorted(spoken(request) for request in server.requests)
     server.requests.clear()
 
-    env, hold = environment(tmp_path / "two", server.environment()), Hold(NEVER)
+    env, hold = environment(tmp_path / "two", directly(server)), Hold(NEVER)
     server.responder = partial(held_or_answered, story, hold)
-    killed(name, story.words, env, hold, story.recorded)
-    before = [str(request.body) for request in server.requests if request.answered.is_set()]
+    killed(name, story.words, env, hold, story)
+    before = [spoken(request) for request in server.requests if request.answered.is_set()]
     assert len(before) == len(server.requests) - 1
     server.requests.clear()
     server.responder = partial(answer_of, story)
     assert told(name, story.words, env, code=story.code) == undisturbed
-    after = [str(request.body) for request in server.requests]
+    after = [spoken(request) for request in server.requests]
     assert len(after) == story.left
     assert sorted(before + after) == asked  # nothing twice, and nothing else than without the kill
 
@@ -164,7 +187,7 @@ def test_a_research_team_whose_models_fail_says_who_failed_and_goes_on_when_they
     tmp_path: Path, server: OpenAIServer
 ) -> None:
     story = story_of("research_team", tmp_path)
-    env = environment(tmp_path, server.environment())
+    env = environment(tmp_path, directly(server))
     server.enqueue(*[Status(400, "out of order")] * 9)  # each of the three is tried three times
     with started("research_team", env, words=story.words) as process:
         _, err = process.communicate(timeout=LONGEST)
@@ -214,10 +237,11 @@ def support(system: str, told: str, answers: int) -> Answer:
 def test_the_support_desk_goes_on_after_a_kill_waits_for_a_person_and_refunds_once(
     said: tuple[str, ...], tmp_path: Path, server: OpenAIServer
 ) -> None:
-    story, hold = Story((), support, "handed this conversation on", (), 0, ""), Hold(NEVER)
+    held = "handed this conversation on"
+    story, hold = Story((), support, held, ("It came broken.",), 0, ""), Hold(NEVER)
     server.responder = partial(held_or_answered, story, hold)
-    env = environment(tmp_path, server.environment())
-    killed("support_desk", ("ann", ORDER), env, hold, ("It came broken.",))
+    env = environment(tmp_path, directly(server))
+    killed("support_desk", ("ann", ORDER), env, hold, story)
     assert len(server.requests) == 3  # triage, technical, billing
     server.responder = partial(answer_of, story)
     for _ in range(2):
@@ -233,7 +257,8 @@ def test_the_support_desk_goes_on_after_a_kill_waits_for_a_person_and_refunds_on
         return
 
     assert told("support_desk", ("ann", "When are you open?"), env) == "From 9 to 17.\n"
-    assert told("support_desk", ("ben", "When are you open?"), env) == "From 9 to 17.\n"
+    over_litellm = environment(tmp_path, server.environment())
+    assert told("support_desk", ("ben", "When are you open?"), over_litellm) == "From 9 to 17.\n"
     heard = server.requests[-1].body["messages"]
     assert [message["role"] for message in heard] == ["system", "user"]  # ben's desk knows nothing of ann
     assert "A-17" not in str(server.requests[-2:])

@@ -15,6 +15,7 @@ from threading import Timer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from tests.support.commands import directly
 from tests.support.openai_server import Answer, Hold, OpenAIServer, ReceivedRequest, Status
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def test_nobody_else_may_read_what_was_saved(told: Told) -> None:
 
 
 def test_without_a_state_the_second_program_starts_fresh(tmp_path: Path, server: OpenAIServer) -> None:
-    out = run("recovery", environment(tmp_path / "w", server.environment()), tmp_path)
+    out = run("recovery", environment(tmp_path / "w", directly(server)), tmp_path)
     assert out.splitlines()[0] == "No previous state found, starting fresh"
     assert said(server.requests[0]) == [("user", "Start a new task")]
 
@@ -259,7 +260,7 @@ def test_verbose_tells_of_each_save(tmp_path: Path) -> None:
 
 def test_an_error_of_the_model_leaves_a_state_to_go_on_from(tmp_path: Path, server: OpenAIServer) -> None:
     server.enqueue("Section 1", Status(401, "no such key"))
-    err = fail("autosave", environment(tmp_path / "w", server.environment()), tmp_path)
+    err = fail("autosave", environment(tmp_path / "w", directly(server)), tmp_path)
     assert "no such key" in err
     assert "resume()" in err
     state = document(tmp_path / "w" / "agents" / FOLDER / "autosave-demo_state.json")
@@ -271,7 +272,7 @@ def test_an_error_of_the_model_leaves_a_state_to_go_on_from(tmp_path: Path, serv
 def test_ctrl_c_saves_the_state_and_the_second_program_goes_on(tmp_path: Path, server: OpenAIServer) -> None:
     hold = Hold(Answer("never said"))
     server.enqueue("Section 1", "Section 2", hold)
-    env = environment(tmp_path / "w", server.environment())
+    env = environment(tmp_path / "w", directly(server))
     with started("autosave", env, tmp_path) as process:
         assert hold.reached.wait(LONGEST)
         process.send_signal(signal.SIGINT)
@@ -287,7 +288,6 @@ def test_ctrl_c_saves_the_state_and_the_second_program_goes_on(tmp_path: Path, s
     assert said(server.requests[3]) == [*in_state(state), ("user", "Continue from where you left off")]
 
 
-@no_signals
 def is_recorded(text: str, workspace: Path) -> bool:
     """Whether a record in a log or a journal has the text; a log's segment may go while it is looked at."""
     for path in workspace.rglob("*.jsonl"):
@@ -297,11 +297,12 @@ def is_recorded(text: str, workspace: Path) -> bool:
     return False
 
 
+@no_signals
 def test_what_was_saved_before_a_kill_is_there_for_the_second_program(
     tmp_path: Path, server: OpenAIServer
 ) -> None:
     server.enqueue("Section 1", "Section 2", Hold())
-    env = environment(tmp_path / "w", server.environment())
+    env = environment(tmp_path / "w", directly(server))
     with started("autosave", env, tmp_path) as process:
         # Records are written behind the run, within milliseconds of the reply.
         while len(server.requests) < 3 or not is_recorded("Section 2", tmp_path / "w"):

@@ -9,18 +9,20 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typer.testing import CliRunner
 
 from overwinter import Agent, Runtime
 from overwinter.cli.app import app
+from overwinter.cli.demo.texts import shipped_documents
 from overwinter.testing import ScriptedModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
+    from tests.support.openai_server import OpenAIServer
     from typer.testing import Result
 
 __all__ = [
@@ -28,9 +30,11 @@ __all__ = [
     "PATIENCE",
     "agent_of",
     "demo_with_files_of",
+    "directly",
     "environment",
     "everything_in",
     "folder_of",
+    "long_documents",
     "look",
     "on_a_terminal",
     "process_of",
@@ -41,12 +45,18 @@ __all__ = [
 
 COMMAND = [sys.executable, "-m", "overwinter.cli"]
 PATIENCE = 120.0
+DIRECT = Path(__file__).parent / "direct"
 
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """That of a person who has set up nothing: an empty home, no keys."""
     kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "TMPDIR") if name in os.environ}
     return {**kept, "HOME": str(home), "COLUMNS": "80", "PYTHONIOENCODING": "utf-8", **(extra or {})}
+
+
+def directly(server: OpenAIServer) -> dict[str, str]:
+    """What leads a program to the server, past litellm."""
+    return {**server.environment(), "PYTHONPATH": str(DIRECT)}
 
 
 def run(cwd: Path, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -130,6 +140,15 @@ def on_a_terminal(
     return process.returncode, shown.decode("utf-8", "replace")
 
 
+def long_documents(cwd: Path) -> list[str]:
+    """Write documents that keep a demo at work for many seconds, and return their names."""
+    text = "\n\n".join(document.text for document in shipped_documents()) * 40
+    names = [f"{number}.md" for number in range(8)]
+    for name in names:
+        (cwd / name).write_text(text, encoding="utf-8")
+    return names
+
+
 def demo_with_files_of(most_bytes: int, cwd: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """``overwinter demo bees.txt``, where the system lets no file grow beyond so many bytes."""
     (cwd / "bees.txt").write_text("Bees keep honey in the winter. " * 300)
@@ -141,7 +160,7 @@ def demo_with_files_of(most_bytes: int, cwd: Path, *options: str) -> subprocess.
     return subprocess.run(
         [sys.executable, "-B", "-c", code],
         cwd=cwd,
-        env=environment(cwd),
+        env=environment(cwd, {"PYTHONPATH": str(DIRECT.with_name("impatient"))}),
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from overwinter.persistence import AgentFolder
 
 __all__ = [
+    "PATIENCE",
     "Child",
     "Ended",
     "SavedState",
@@ -68,7 +69,7 @@ __all__ = [
 ]
 
 PROJECT = Path(__file__).resolve().parents[2]
-_PATIENCE = 30.0
+PATIENCE = 90.0
 # A program that was started in the background may have inherited that it ignores Ctrl-C.
 _RUN = """
 import json, signal, sys
@@ -133,11 +134,11 @@ class Child:
     def next_word(self) -> tuple[str, Any] | None:
         """The next word and its value; None when the program has ended."""
         try:
-            heard = self._words.get(timeout=_PATIENCE)
+            heard = self._words.get(timeout=PATIENCE)
         except queue.Empty:
             self.kill()
-            self._readers[1].join(_PATIENCE)
-            raise AssertionError(f"the program said nothing for {_PATIENCE:g} s:\n{self._errors()}") from None
+            self._readers[1].join(PATIENCE)
+            raise AssertionError(f"the program said nothing for {PATIENCE:g} s:\n{self._errors()}") from None
         if heard is not None:
             self.said.append(heard)
         return heard
@@ -173,14 +174,14 @@ class Child:
         """End it at once, as ``kill -9`` does."""
         self.process.kill()
 
-    def ended(self, within: float = _PATIENCE) -> Ended:
+    def ended(self, within: float = PATIENCE) -> Ended:
         """How it ended; it is an error if it has not ``within`` so many seconds."""
         try:
             code = self.process.wait(within)
         except subprocess.TimeoutExpired:
             # What its threads were at is the first thing one wants to know.
             self.process.send_signal(signal.SIGABRT)
-            self.process.wait(_PATIENCE)
+            self.process.wait(PATIENCE)
             self._readers[1].join(1.0)
             raise AssertionError(f"the program still ran after {within:g} s:\n{self._errors()}") from None
         self._readers[1].join(1.0)
@@ -192,7 +193,7 @@ class Child:
     def __exit__(self, *exception: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(_PATIENCE)
+        self.process.wait(PATIENCE)
         for reader in self._readers:
             # A child of the program may hold the pipe open; then the thread ends with this process.
             reader.join(1.0)

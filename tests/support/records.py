@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from overwinter.persistence import Claim, Storage
 
-_LONGEST = 10.0
+_LONGEST = 60.0
 
 
 class StubbornDisk(UnsyncedDisk):

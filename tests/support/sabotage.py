@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Literal
 
@@ -42,8 +43,10 @@ def leave_out(what: Literal["start records", "waiting for the disk"]) -> FileOpe
         Saving.calls_begin = calls_begin  # type: ignore[method-assign]
         return None
 
-    async def settle(self: JournalWriter, *, sync: bool) -> None:
-        pass
+    def settle(self: JournalWriter, *, sync: bool) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
     JournalWriter.settle = settle  # type: ignore[method-assign]
     return SlowLog()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["need_strace", "traced"]
 
-_SECONDS = 20.0
+_SECONDS = 60.0
 
 
 @cache
