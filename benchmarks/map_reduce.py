@@ -29,7 +29,8 @@ class Quick:
     name = "quick"
     price = None
 
-    def __init__(self, each: int, characters: int) -> None:
+    def __init__(self, each: int, characters: int, told: Callable[[str], object]) -> None:
+        self._told = told
         self._each = each
         self._characters = characters
         self._began = time.perf_counter()
@@ -55,9 +56,8 @@ class Quick:
         self.measured.append(now)
         seconds = time.perf_counter() - self._began
         texts = 2 * self.answered * self._characters / 1e6
-        print(
-            f"{self.answered:>7,} items  {now:7.1f} MB resident  {texts:6.1f} MB of texts  {seconds:6.1f} s",
-            flush=True,
+        self._told(
+            f"{self.answered:>7,} items  {now:7.1f} MB resident  {texts:6.1f} MB of texts  {seconds:6.1f} s"
         )
 
 
@@ -67,16 +67,24 @@ def resident() -> float:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE / 1e6
 
 
-async def main(items: int, at_once: int, characters: int) -> None:
-    """Do the items and print what is measured."""
-    model = Quick(max(1, items // 10), characters)
+async def measure(
+    items: int, at_once: int, characters: int, told: Callable[[str], object] = lambda _: None
+) -> list[float]:
+    """Do the items; the megabytes at each tenth of them."""
+    model = Quick(max(1, items // 10), characters, told)
     with tempfile.TemporaryDirectory() as folder:
         mapper = Agent("mapper", model=model)
         swarm = MapReduce("many", mapper, len_of_all, at_once=at_once, autosave=True, workspace_dir=folder)
-        print(f"{'before':>13}  {resident():7.1f} MB resident")
+        told(f"{'before':>13}  {resident():7.1f} MB resident")
         result = await swarm.run([f"{number:>{characters}}" for number in range(items)])
-        print(f"{len(result.members):,} results, {result.text} characters")
-    first, last = model.measured[0], model.measured[-1]
+        told(f"{len(result.members):,} results, {result.text} characters")
+    return model.measured
+
+
+def main(items: int, at_once: int, characters: int) -> None:
+    """Do the items and print what is measured."""
+    measured = asyncio.run(measure(items, at_once, characters, lambda line: print(line, flush=True)))
+    first, last = measured[0], measured[-1]
     grown = (last - first) * 1e6 / (items * 0.9)
     print(f"{last / first:.2f} times the memory of the first tenth at the end; {grown:,.0f} bytes an item")
 
@@ -88,4 +96,4 @@ def len_of_all(texts: list[str]) -> str:
 
 if __name__ == "__main__":
     given = [int(argument) for argument in sys.argv[1:4]]
-    asyncio.run(main(*given, *(10_000, 100, 200)[len(given) :]))
+    main(*given, *(10_000, 100, 200)[len(given) :])
