@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
     sys.platform == "win32", reason="descriptors are counted in a file system of POSIX systems"
 )
 def test_agents_that_come_and_go_leave_no_descriptor_no_thread_and_no_task(tmp_path: Path) -> None:
-    """Spawned, passivated and woken up, and in swarms; and memory stays within 5 % and 8 MB."""
+    """F59: spawned, passivated and woken up, and in swarms; and memory stays within 5 % and 8 MB."""
     samples = tmp_path / "samples.jsonl"
     options = ("--seconds", "6", "--agents", "40", "--runs", "4", "--every", "0.5", "--samples", str(samples))
     done = subprocess.run(
