@@ -107,6 +107,7 @@ CONTESTS = (
         (Row("calls-saved", 'the same, saved "async"', "seconds", "s", of="saved", against=_BARE),),
         turns=2,
         rounds=1,
+        slow=True,
     ),
     Contest(
         "calls-litellm",

@@ -3,7 +3,9 @@
 One agent has come to 10,000 messages with the same steps, a tool call in each; then it and a new one of ten messages
 are taken in turn, for some steps each at a time, so that the disk and the machine are the same to both. A step is from
 one model call to the next. The bytes are those that the runtime wrote for them, its log included; before the other has
-its turn, everything is written. ``long_conversation.py`` measures one conversation from its beginning to its end.
+its turn, everything is written. Both are saved just before: a state file is written anew when as much again has been
+said as it holds, and that belongs to the steps before. ``long_conversation.py`` measures one conversation from its
+beginning to its end.
 """
 
 from __future__ import annotations
@@ -86,6 +88,7 @@ async def talk(messages: int, turns: int, durability: Durability) -> Figures:
                 await runtime.spawn(agent)
                 tasks.create_task(agent.run("Look it all up."))
                 await model.waiting.wait()
+                await agent.save()
             storage = await runtime.storage()
             times: dict[str, list[float]] = {name: [] for name in models}
             written: dict[str, list[int]] = {name: [] for name in models}

@@ -119,5 +119,6 @@ CONTESTS = (
         ),
         turns=1,
         warm_up=False,
+        slow=True,
     ),
 )

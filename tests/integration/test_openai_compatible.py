@@ -15,6 +15,7 @@ import pytest
 from anyio import to_thread
 from tests.support.http_models import KEY, Client, chunk, sse
 from tests.support.openai_server import Answer, Drop, Hold, OpenAIServer, Raw, Status, ToolUse
+from tests.support.raw_server import whole
 
 from overwinter import Agent, OpenAICompatible, Price, Runtime, Secret, tool
 from overwinter.agents.models import Message, ModelReply, ModelRequest
@@ -137,6 +138,29 @@ async def test_an_answer_that_began_is_not_asked_for_again(streaming: Client) ->
     await streaming.ask()
     assert (await streaming.fail()).retryable
     assert len(streaming.server.requests) == 2
+
+
+@pytest.mark.parametrize("begun", [b"HTTP/1.1 200 OK\r\nContent-Ty", b"H"])
+async def test_an_answer_whose_first_line_has_begun_is_not_asked_for_again(begun: bytes) -> None:
+    """M28"""
+    requests: list[bytes] = []
+
+    async def answer(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            for said in (whole({"choices": [{"message": {"content": "first"}}]}), begun):
+                requests.append(await stream.receive())
+                await stream.send(said)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, answer)
+            model = OpenAICompatible("m", base_url=f"http://127.0.0.1:{port}/v1", api_key="")
+            assert (await model.complete(HELLO)).message.content == "first"
+            assert (await failure(model)).retryable
+            await model.aclose()
+            tasks.cancel_scope.cancel()
+    assert len(requests) == 2
 
 
 async def test_a_call_that_waits_for_a_connection_can_be_cancelled(server: OpenAIServer) -> None:

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import msgspec
 import pytest
 
-from overwinter.agents.models import Message, ModelRequest, OpenAICompatible, Price, ScriptedModel, ToolCall
+from overwinter.agents.models import (
+    Message,
+    ModelRequest,
+    OpenAICompatible,
+    Price,
+    ScriptedModel,
+    ToolCall,
+    price_list,
+)
 from overwinter.agents.models.chat_request import ORIGIN
 from overwinter.agents.models.described import descriptions, remade
 from overwinter.agents.models.endpoints import endpoint
@@ -14,6 +24,9 @@ from overwinter.agents.models.openai_request import call_for, destination
 from overwinter.agents.models.price_list import Listed, listed
 from overwinter.errors import ConfigurationError
 from overwinter.persistence.secrets import Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def body(
@@ -86,6 +99,26 @@ def test_the_price_list_is_read_without_litellm() -> None:
     assert listed("groq", "gpt-4o-mini") == Listed()
 
 
+@pytest.mark.anyio
+async def test_models_that_prepare_at_once_read_the_price_list_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """M27"""
+    reads: list[str] = []
+
+    def read() -> Path:
+        reads.append("")
+        time.sleep(0.05)
+        return real()
+
+    real = price_list._path
+    monkeypatch.setattr(price_list, "_path", read)
+    price_list._read.cache_clear()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            model = OpenAICompatible("gpt-4o-mini", base_url="https://api.openai.com/v1")
+            tasks.start_soon(model.prepare)
+    assert len(reads) == 1
+
+
 def test_an_account_is_told_apart_by_address_and_key() -> None:
     """M30"""
     models = [
@@ -93,10 +126,13 @@ def test_an_account_is_told_apart_by_address_and_key() -> None:
         OpenAICompatible("b", base_url="http://a/v1", api_key=Secret("k1")),
         OpenAICompatible("a", base_url="http://a/v1", api_key="k2"),
         OpenAICompatible("a", base_url="http://b/v1", api_key="k1"),
+        OpenAICompatible("a", base_url="http://a/v1", api_key="", headers={"api-key": Secret("k3")}),
+        OpenAICompatible("a", base_url="http://a/v1", api_key="", headers={"api-key": Secret("k4")}),
+        OpenAICompatible("a", base_url="http://a/v1", api_key="k1", headers={"X-Team": "bees"}),
     ]
-    one, same, key, address = (model.account for model in models)
-    assert one == same
-    assert len({one, key, address}) == 3
+    one, same, key, address, header, another, team = (model.account for model in models)
+    assert one == same == team
+    assert len({one, key, address, header, another}) == 5
 
 
 @pytest.mark.parametrize(
@@ -155,7 +191,14 @@ def test_a_model_is_made_anew_from_its_description_without_its_credentials() -> 
 
 
 @pytest.mark.parametrize(
-    "description", [{"kind": "Other"}, {"kind": "OpenAICompatible", "model_name": "m", "import": "os"}]
+    "description",
+    [
+        {"kind": "Other"},
+        {"kind": "OpenAICompatible", "model_name": "m", "import": "os"},
+        {"kind": "OpenAICompatible", "model_name": "m", "base_url": 5},
+        {"kind": "OpenAICompatible", "model_name": "m", "args": "abc"},
+        ["OpenAICompatible"],
+    ],
 )
 def test_a_description_of_another_kind_is_refused(description: dict[str, Any]) -> None:
     """M32"""

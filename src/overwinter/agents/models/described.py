@@ -35,8 +35,10 @@ def remade(description: Mapping[str, Any] | None) -> Model | None:
     """
     if not description:
         return None
-    if description.get("kind") != _DIRECT:
-        raise ConfigurationError(f"a model of kind {description.get('kind')!r} is not known here")
+    # What stands in a file is not always what the types say.
+    kind = description.get("kind") if isinstance(description, dict) else None
+    if kind != _DIRECT:
+        raise ConfigurationError(f"a model of kind {kind!r} is not known here")
     from overwinter.agents.models.openai_compatible import OpenAICompatible
     from overwinter.agents.models.price import Price
 
@@ -44,7 +46,9 @@ def remade(description: Mapping[str, Any] | None) -> Model | None:
     price = settings.pop("price", None)
     try:
         return OpenAICompatible(**settings, price=None if price is None else Price(**price))
-    except TypeError as error:
+    except ConfigurationError:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"the description of model {settings.get('model_name')!r}: {error}"
         ) from error

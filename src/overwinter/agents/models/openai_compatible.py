@@ -17,6 +17,7 @@ from overwinter.agents.models.price import Price, price_from_args
 from overwinter.agents.models.price_list import Listed, listed
 from overwinter.agents.models.sessions import Sessions
 from overwinter.errors import ConfigurationError, ModelError
+from overwinter.persistence.credential_names import is_credential_name
 from overwinter.persistence.secrets import Secret, redact
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class OpenAICompatible:
     def account(self) -> int:
         """As whom it asks, in a number that tells nothing else: limits of a provider hold for an account."""
         to = self._addressed({})
-        return hash((to.there.base_url, to.key))
+        shown = sorted(header for header in to.headers.items() if is_credential_name(header[0]))
+        return hash((to.there.base_url, *shown))
 
     @property
     def price(self) -> Price | None:

@@ -92,6 +92,10 @@ async def _send(session: aiohttp.ClientSession, call: Call, proxy: str | None) -
             if again or not sending.reused or isinstance(error, TimeoutError):
                 raise
         except aiohttp.ServerDisconnectedError as error:
+            if not isinstance(error.message, str):  # it is what has come of the answer
+                raise ConnectionResetError(
+                    "the server closed the connection in the middle of its answer"
+                ) from error
             if again or not sending.reused:
                 raise ConnectionResetError("the server closed the connection without an answer") from error
         again = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -23,12 +24,20 @@ class Listed(msgspec.Struct, frozen=True):
     takes_schema: bool = False
 
 
-@lru_cache(maxsize=256)
+_reading = Lock()
+
+
 def listed(provider: str, name: str) -> Listed:
     """The entry of the model that *provider* calls *name*; an empty one where there is none. Blocking.
 
     The list is 3 MB, and is not kept: reading it anew takes some hundredths of a second, for each name once.
     """
+    with _reading:  # a thousand agents begin at once, and the cache lets all of them read
+        return _read(provider, name)
+
+
+@lru_cache(maxsize=256)
+def _read(provider: str, name: str) -> Listed:
     try:
         models = msgspec.json.decode(_path().read_bytes(), type=dict[str, msgspec.Raw])
         for key in (f"{provider}/{name}", name):
