@@ -112,6 +112,8 @@ class CountingModel:
             # The state file that tells of the task is there before anything else is.
             while not any((_workspace / "agents").glob("*/*_state.json")):
                 await asyncio.sleep(0.001)
+            # And nothing newer is on its way, which would tell of more than that.
+            await (await _runtime.storage()).flush()
         if _point == "the model" and step == 2:
             raise RuntimeError("no such key")
         if step == 2:
