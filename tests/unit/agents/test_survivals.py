@@ -341,8 +341,8 @@ async def test_what_retention_drops_does_not_come_back(workspace_dir: Path) -> N
         await runtime.stop(agent)
         assert not runtime.statistics().persistence.failures
     sizes = await to_thread.run_sync(segment_sizes, agent.workspace_dir)
-    # Of these 16 MB the first segment of the log has 8, whose journals are for good when it ends; the state that lets them
-    # be dropped is a generation later.
+    # Of these 16 MB the first segment of the log has 8, whose journals are for good when it ends; the state that lets
+    # them be dropped is a generation later.
     assert len(sizes) < 13
     assert max(sizes) < 2 << 20
 
