@@ -18,7 +18,7 @@ from tests.support.openai_server import Answer, Drop, Hold, OpenAIServer, Raw, S
 from tests.support.raw_server import whole
 
 from overwinter import Agent, OpenAICompatible, Price, Runtime, Secret, tool
-from overwinter.agents.models import Message, ModelReply, ModelRequest
+from overwinter.agents.models import Message, ModelReply, ModelRequest, sessions
 from overwinter.errors import ConfigurationError, ModelError
 
 if TYPE_CHECKING:
@@ -238,6 +238,27 @@ class TestEventLoopsThatEnd:
             assert all(opened.session.closed for opened in model._sessions._opened.values())
             assert len(model._sessions._opened) == 1
         gc.collect()  # a session that was not closed would warn here, and a warning is an error
+
+    def test_a_model_that_goes_as_its_loop_ends_leaves_no_task(
+        self, server: OpenAIServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """M29: whatever the loop still does by then, thirty connections are closed within it."""
+
+        async def drop(turns: int) -> None:
+            model = local(server)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(30):
+                    tasks.start_soon(model.complete, HELLO)
+            del model
+            gc.collect()
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+
+        for turns in range(6):
+            asyncio.run(drop(turns))
+            gc.collect()
+            assert [record.message for record in caplog.records if record.name == "asyncio"] == []
+            assert sessions._closing == {}
 
     def test_run_sync_leaves_nothing_open(self, server: OpenAIServer, workspace_dir: Path) -> None:
         """M29"""

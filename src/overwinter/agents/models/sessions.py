@@ -149,7 +149,11 @@ async def _keep(
     try:
         yield session
     finally:
+        # A model that was dropped has a task for this, which an event loop that ends does not wait for, or cancels.
+        if session in _closing:
+            await asyncio.wait((_closing[session][0],))
         await session.close()
+        _closing.pop(session, None)
 
 
 def _as_it_is(trace_request_ctx: Any) -> Any:
@@ -174,16 +178,18 @@ def _leave(opened: Opened) -> None:
 
 
 def _close_soon(opened: Opened) -> None:
-    task = asyncio.get_running_loop().create_task(_aclose(opened.keeper))
-    _closing.add(task)
-    task.add_done_callback(_closing.discard)
+    # Held until it is closed: a keeper that is collected while its event loop ends is not waited for by anybody.
+    _closing[opened.session] = asyncio.get_running_loop().create_task(_close(opened)), opened
 
 
-_closing: set[asyncio.Task[None]] = set()
+async def _close(opened: Opened) -> None:
+    await opened.session.close()
+    _closing.pop(opened.session, None)
+    with suppress(RuntimeError):  # the event loop ends, and has its keeper wait for this
+        await opened.keeper.aclose()
 
 
-async def _aclose(keeper: AsyncGenerator[aiohttp.ClientSession, None]) -> None:
-    await keeper.aclose()
+_closing: dict[aiohttp.ClientSession, tuple[asyncio.Task[None], Opened]] = {}
 
 
 def _connections() -> int:
