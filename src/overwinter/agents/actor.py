@@ -52,7 +52,6 @@ class AgentActor(Actor[AgentMessage]):
     def __init__(self, stage: Stage, member: Membership) -> None:
         self._stage = stage
         self._member = member
-        self._server = RunServer(stage)
         # No deque, which takes half a kilobyte when it is empty; and it is, mostly.
         self._queue: list[Ticket] = []
         self._saving_once: asyncio.Lock | None = None
@@ -261,7 +260,7 @@ class AgentActor(Actor[AgentMessage]):
             return
         if state.status == "paused":
             state.happened(RunEnded(at=self._stage.now(), status="interrupted", error="it was cancelled"))
-            await self._server.ended_idle()
+            await RunServer(self._stage).ended_idle()
             self._wake()
         reply.complete(None)
 
@@ -354,7 +353,7 @@ class AgentActor(Actor[AgentMessage]):
                 self._current = ticket = self._queue.pop(0)
                 try:
                     if await self._is_here(ticket):
-                        await self._server.serve(ticket)
+                        await RunServer(self._stage).serve(ticket)
                 except BaseException as error:
                     ticket.reply.fail(error)
                     raise

@@ -109,8 +109,7 @@ class AgentHandle(Generic[OutputT]):
 
         Cancelling it leaves the old file or the new one, whole.
         """
-        async with self._member.at_home() as home:
-            return cast("Path", await self._ask(home, SaveNow()))
+        return cast("Path", await self._ask(SaveNow()))
 
     async def load(self, path: str | os.PathLike[str] | None = None) -> None:
         """Take over everything that was saved: conversation, tool results, memory, task, usage, loop count, status.
@@ -130,21 +129,18 @@ class AgentHandle(Generic[OutputT]):
                 "save() first"
             )
         with self._member.loading(own=path is None) if self._member.vacant else nullcontext():
-            async with self._member.at_home() as home:
-                await self._ask(home, LoadState("" if path is None else str(path)))
+            await self._ask(LoadState("" if path is None else str(path)))
 
     async def pause(self) -> None:
         """Pause the run under way after its step; its ``run`` returns with status ``paused``."""
-        async with self._member.at_home() as home:
-            await self._ask(home, PauseRun())
+        await self._ask(PauseRun())
 
     async def cancel(self) -> None:
         """Give up the run under way, or the one that is paused; returns when that is saved.
 
         Whoever waits for the run gets ``RunInterrupted``.
         """
-        async with self._member.at_home() as home:
-            await self._ask(home, CancelRun())
+        await self._ask(CancelRun())
 
     async def join(self, runtime: Runtime, *, to_be_loaded: bool = False) -> ActorRef[AgentMessage]:
         """Make *runtime* the home and load what the model needs: what ``runtime.spawn(agent)`` calls.
@@ -236,10 +232,20 @@ class AgentHandle(Generic[OutputT]):
         if self._state.run is None and not self._state.accepted:
             await self.load()
 
-    async def _ask(self, home: Home, message: AgentMessage) -> Any:
+    async def _ask(self, message: AgentMessage) -> Any:
+        home = self._member.home_here()
+        if home is not None:
+            return await self._ask_there(home, message)
+        async with self._member.at_home() as home:
+            return await self._ask_there(home, message)
+
+    async def _ask_there(self, home: Home, message: AgentMessage) -> Any:
         try:
             return await home.ref.ask(message)
         except ActorStopped as error:
-            raise RunInterrupted(
-                f"agent {self.agent_name!r} was stopped before it answered; its files hold what was saved before"
-            ) from error
+            raise self._was_stopped() from error
+
+    def _was_stopped(self) -> RunInterrupted:
+        return RunInterrupted(
+            f"agent {self.agent_name!r} was stopped before it answered; its files hold what was saved before"
+        )

@@ -61,5 +61,4 @@ class PersonInTheLoop(AgentHandle[OutputT]):
         except SaveRejected as error:
             raise ConfigurationError(f"what the person says cannot be stored: {error}") from error
         await self.load_if_fresh()
-        async with self._member.at_home() as home:
-            await self._ask(home, DecideCall(decision, text, call_id))
+        await self._ask(DecideCall(decision, text, call_id))

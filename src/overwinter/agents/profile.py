@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 
@@ -40,6 +40,7 @@ Durability = Literal["exit", "async", "sync"]
 
 _LOOPS_WITH_TOOLS = 25
 _RETRY = RetryPolicy()
+_TEXT = OutputFormat(str)  # one for all agents that answer with text
 # What a loaded state file may give back where the constructor was silent.
 _TAKEN_FROM_FILE = (
     "agent_description",
@@ -111,7 +112,9 @@ class Profile(Generic[OutputT]):
         self.models = _models(settings, model, fallback_models)
         settings.model_name = settings.model_name or self.models[0].name
         settings.fallback_models = tuple(fallback.name for fallback in self.models[1:])
-        self.output: OutputFormat[OutputT] = OutputFormat(output_type)
+        self.output: OutputFormat[OutputT] = (
+            cast("OutputFormat[OutputT]", _TEXT) if output_type is str else OutputFormat(output_type)
+        )
         self.stopping_condition = _checked_condition(stopping_condition)
         self.model_args = dict(model_args)
         self.retry = retry or _RETRY

@@ -172,7 +172,10 @@ class Runs(AgentHandle[OutputT], Generic[OutputT, ResultT]):
         if isinstance(message, RunTask) and not message.named:
             self._member.announce()
         try:
-            return cast("ResultT", await self._ask(home, message))
+            # Not by _ask_there: a coroutine less for each run that is waited for.
+            return cast("ResultT", await home.ref.ask(message))
+        except ActorStopped as error:
+            raise self._was_stopped() from error
         except get_cancelled_exc_class():
             run_id = message.run_id or self._state.run_id
             with CancelScope(shield=True):

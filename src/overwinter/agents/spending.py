@@ -71,12 +71,12 @@ class Spending:
             self._waiting.cancel()
         self.gate.stop_waiting()
 
-    async def ask(
+    def ask(
         self,
         complete: Callable[[Callable[[Model], Awaitable[None]]], Awaitable[ModelReply]],
         *,
         size: Callable[[], CallSize] | None = None,
-    ) -> ModelReply:
+    ) -> Awaitable[ModelReply]:
         """Reserve a call, make it with *complete*, settle it, and return its reply, priced.
 
         *complete* is handed what it is to await before it asks another model than the first. *size* guesses how large
@@ -87,8 +87,14 @@ class Spending:
 
         What fails or is cut off is given back.
         """
-        if self._time_left() is None:
-            return await self._ask(complete, size)
+        # No coroutine around another: where many calls wait for their models, each one counts.
+        return (self._ask if self._time_left() is None else self._ask_in_time)(complete, size)
+
+    async def _ask_in_time(
+        self,
+        complete: Callable[[Callable[[Model], Awaitable[None]]], Awaitable[ModelReply]],
+        size: Callable[[], CallSize] | None,
+    ) -> ModelReply:
         with self._in_time():
             return await self._ask(complete, size)
         raise LimitMet(self._cut_off_by)

@@ -77,7 +77,8 @@ def storable_name(name: str) -> str:
 
     For display, and with the same :func:`slug`. Names are compared by the id derived from the exact name.
     """
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    # The name itself and no copy, where it can be: it is kept with each claim.
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _derive(payload: bytes) -> str:

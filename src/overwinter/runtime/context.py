@@ -81,10 +81,7 @@ class ActorContext:
         if envelope is None or envelope.future is None:
             return Reply()
         reply = envelope.defer()
-        if not reply.done:
-            if cell.deferred is None:
-                cell.deferred = set()
-            reply.stand_in(cell.deferred)
+        reply.stand_in(cell)
         return reply
 
     def start_soon(

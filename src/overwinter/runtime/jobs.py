@@ -99,6 +99,9 @@ class Crew:
 
     def _ended(self, task: asyncio.Task[object]) -> None:
         job, mark = self._jobs.pop(task)
+        if not self._jobs:
+            # An emptied dictionary keeps its table, which actors at rest would hold by the thousand.
+            self._jobs.clear()
         mark.ended = True
         if not task.cancelled():
             error = task.exception()

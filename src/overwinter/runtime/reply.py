@@ -11,6 +11,8 @@ from overwinter.errors import ActorError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from overwinter.runtime.cell import Cell
+
 __all__ = ["Reply", "raise_in"]
 
 _logger = logging.getLogger("overwinter.runtime")
@@ -23,14 +25,14 @@ class Reply:
     on the event loop's thread only; from another one go through ``loop.call_soon_threadsafe``.
     """
 
-    __slots__ = ("_abandoned", "_callbacks", "_done", "_future", "_open")
+    __slots__ = ("_abandoned", "_callbacks", "_cell", "_done", "_future")
 
     def __init__(self, future: asyncio.Future[Any] | None = None, *, abandoned: bool = False) -> None:
         self._future = future
         self._done = abandoned
         self._abandoned = abandoned
         self._callbacks: list[Callable[[], object]] | None = None
-        self._open: set[Reply] | None = None
+        self._cell: Cell | None = None
 
     @property
     def done(self) -> bool:
@@ -78,18 +80,24 @@ class Reply:
                 self._callbacks = []
             self._callbacks.append(callback)
 
-    def stand_in(self, replies: set[Reply]) -> None:
-        """Be one of ``replies`` until it is done, whichever way."""
-        if not self._done:
-            replies.add(self)
-            self._open = replies
+    def stand_in(self, cell: Cell) -> None:
+        """Be one of the cell's deferred ones until it is done, whichever way."""
+        if self._done:
+            return
+        if cell.deferred is None:
+            cell.deferred = set()
+        cell.deferred.add(self)
+        self._cell = cell
 
     def _settle(self) -> None:
         self._done = True
         self._callbacks = None
-        if self._open is not None:
-            self._open.discard(self)
-            self._open = None
+        cell, self._cell = self._cell, None
+        if cell is not None and cell.deferred is not None:
+            cell.deferred.discard(self)
+            if not cell.deferred:
+                # Most actors have none most of the time, and an empty set takes two hundred bytes.
+                cell.deferred = None
 
 
 def raise_in(future: asyncio.Future[Any], error: BaseException) -> None:

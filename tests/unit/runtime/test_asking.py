@@ -192,6 +192,47 @@ async def test_a_reply_can_be_taken_twice() -> None:
         assert await (await system.spawn(Twice)).ask("go") is True
 
 
+async def test_a_reply_that_nobody_waits_for_any_more_is_done_when_it_is_taken() -> None:
+    """R20: an actor that takes it after the asker gave up owes nothing."""
+    began, gave_up = asyncio.Event(), asyncio.Event()
+
+    class Late(Actor[str]):
+        async def receive(self, message: str) -> None:
+            began.set()
+            await gave_up.wait()
+            self.reply = self.context.defer_reply()
+
+    actor = Late()
+    async with ActorSystem() as system:
+        ref = await system.spawn(actor)
+        asking = asyncio.create_task(ref.ask("a"))
+        await began.wait()
+        asking.cancel()
+        await settle()
+        gave_up.set()
+        await settle()
+        assert actor.reply.done
+        assert actor.reply.abandoned
+        assert actor.overwinter_cell is not None
+        assert actor.overwinter_cell.deferred is None
+
+
+async def test_an_actor_keeps_nothing_of_the_answers_that_it_gave() -> None:
+    """R20: the set of those that are open is gone with the last of them."""
+    actor = Deferring()
+    async with ActorSystem() as system:
+        ref = await system.spawn(actor)
+        asking = [asyncio.create_task(ref.ask(text)) for text in ("a", "b")]
+        await settle()
+        cell = actor.overwinter_cell
+        assert cell is not None
+        actor.replies[0].complete(1)
+        assert cell.deferred == {actor.replies[1]}
+        actor.replies[1].complete(2)
+        assert cell.deferred is None
+        assert [await one for one in asking] == [1, 2]
+
+
 async def test_the_deferred_reply_of_a_told_message_goes_nowhere() -> None:
     """R20: an actor need not know whether it was asked or told."""
     actor = Deferring()
