@@ -47,6 +47,7 @@ T = TypeVar("T")
 
 _CONFIG_INTERVAL = 0.25
 _LOOK_EVERY = 1 << 20
+_FEW = 8  # elements that cost less than the rest of the document
 _LAST_ATTEMPTS = 3  # of a disk that may have failed just once; nobody tries again afterwards
 
 
@@ -277,7 +278,7 @@ class Saving:
             return
         if self._durability == "sync":
             await self._writer.settle(sync=True)
-        else:
+        elif self._writer.full:
             await self._writer.room()
 
     async def _open_journal(self) -> None:
@@ -357,9 +358,15 @@ class Saving:
 
     async def _encode(self) -> None:
         """Encode what was added, with all other agents' in turn: together they would hold the loop."""
-        while some := min(self._documents.unencoded, ENCODED_A_TURN):
+        some = self._documents.unencoded
+        while some:
+            some = min(some, ENCODED_A_TURN)
             await self._stage.runtime.encoding.take(some)
             self._documents.encode_some(some)
+            some = self._documents.unencoded
+            if some <= _FEW:
+                # Said while it waited. A run that is quicker than its turn would never be caught up with.
+                break
 
     def _was_saved(self, saved: Saved) -> None:
         if saved.path == str(self.folder.state_path):

@@ -64,6 +64,11 @@ class JournalWriter:
         """
         return self._records.settle(self._at, sync=sync)
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for more records; what is appended is taken all the same."""
+        return self._records.room.full
+
     async def room(self) -> None:
         """Return when there is room for more records; at once, mostly. Cancellable.
 

@@ -50,9 +50,9 @@ class RuntimeLog:
     :param on_synced: called with entries once they are in the log for good, and with the seconds for which the
         first of them has been in it.
 
-    Entries are counted: those up to ``appended`` were handed over, up to ``written`` they are in the log, up
-    to ``synced`` they are there for good; ``records`` and ``pending`` count the lines in them, those handed
-    over and those not written yet. What is written is fsynced half a second later unless somebody asks
+    What is taken in is counted: up to ``appended`` it was handed over, up to ``written`` it is in the log, up
+    to ``synced`` it is there for good; ``records`` and ``pending`` count the lines in it, those handed over
+    and those not written yet. What is written is fsynced half a second later unless somebody asks
     for it before. A disk that fails is tried again until it does not; nothing is dropped. For the event loop
     only; it never waits there.
     """
@@ -98,14 +98,24 @@ class RuntimeLog:
         return self._failures > 0
 
     def add(self, journal: OpenJournal, lines: Sequence[bytes], last: int) -> int:
-        """Take lines in; the number of their entry, to wait for."""
+        """Take lines in; their number, to wait for."""
         if self._closed is not None:
             raise self._closed
         journal.appended = last
         self.appended += 1
-        self.records += len(lines)
-        self.pending += len(lines)
-        self._waiting.append(LogEntry(journal, lines, last))
+        count = len(lines)
+        self.records += count
+        self.pending += count
+        waiting = self._waiting
+        if waiting and waiting[-1].journal is journal:
+            # A step has several records, one right after the other. The thread has none of what waits.
+            newest = waiting[-1]
+            if isinstance(newest.lines, tuple):
+                newest.lines = [*newest.lines]
+            newest.lines += lines
+            newest.last = last
+        else:
+            waiting.append(LogEntry(journal, tuple(lines), last))
         if not self._scheduled and not self._out:
             self._schedule()
         return self.appended
@@ -154,7 +164,7 @@ class RuntimeLog:
     @property
     def unsynced(self) -> int:
         """How many lines are not known to be in the log for good."""
-        return self.pending + sum(len(lines) for _, lines, _ in self._unsynced)
+        return self.pending + _lines_in(self._unsynced)
 
     def unwritten(self) -> list[LogEntry]:
         """What is not known to be in the log for good, for a last attempt when it is closed."""
@@ -212,7 +222,7 @@ class RuntimeLog:
     def _succeeded(self, written: Written, batch: list[LogEntry], position: int) -> None:
         self.batches += 1
         self.bytes += written.size
-        self.pending -= sum(len(lines) for _, lines, _ in batch)
+        self.pending -= _lines_in(batch)
         self.written = position
         now = self._clock.monotonic()
         if not self._unsynced:
@@ -279,6 +289,10 @@ class RuntimeLog:
         if self._yielding is not None:
             self._yielding.cancel()
             self._yielding = None
+
+
+def _lines_in(entries: Sequence[LogEntry]) -> int:
+    return sum([len(entry.lines) for entry in entries])
 
 
 def _refused(path: str, error: BaseException) -> SaveFailed:

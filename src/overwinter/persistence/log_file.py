@@ -144,8 +144,9 @@ def _chunks(entries: Sequence[LogEntry]) -> Iterator[bytes]:
     """The lines of the log in few pieces: each call of the system is a fight for the GIL."""
     lines: list[bytes] = []
     size = 0
-    for journal, records, _ in entries:
-        for record in records:
+    for entry in entries:
+        journal = entry.journal
+        for record in entry.lines:
             line = log_line(journal.folder, journal.incarnation, record)
             lines.append(line)
             size += len(line)

@@ -101,10 +101,10 @@ class Mover:
             # One in which a write has failed ends as well.
             self._end(tuple(self._segments))
             touched = self._segments[written.segment] = {}
-        for journal, lines, last in entries:
-            journal.lines.extend(lines)
-            journal.taken = last
-            touched[journal] = last
+        for entry in entries:
+            journal = entry.journal
+            journal.lines += entry.lines
+            journal.taken = touched[journal] = entry.last
             self._ready[journal] = None
             if journal.waiters:
                 self._urge(journal, sync=any(sync for _, sync, _ in journal.waiters))

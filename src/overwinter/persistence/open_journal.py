@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
     from pathlib import Path
 
     from overwinter.persistence.journal import JournalEnd
@@ -59,9 +60,12 @@ class OpenJournal:
         self.waiters: list[tuple[int, bool, asyncio.Future[None]]] = []
 
 
-class LogEntry(NamedTuple):
-    """Some lines of one journal, the last of which has the sequence ``last``."""
+class LogEntry(Struct, gc=False):
+    """Lines of one journal that follow one another, the last of which has the sequence ``last``.
+
+    No journal knows of its entries, so they are in no circle.
+    """
 
     journal: OpenJournal
-    lines: Sequence[bytes]
+    lines: tuple[bytes, ...] | list[bytes]
     last: int

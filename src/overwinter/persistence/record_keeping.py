@@ -45,7 +45,7 @@ class RecordKeeping:
         *,
         max_bytes: int,
     ) -> None:
-        self._lock = lock
+        self._check_process = lock.check_process
         self._root = lock.workspace.root
         self._threads = threads
         self._journals: dict[str, OpenJournal] = {}
@@ -93,7 +93,7 @@ class RecordKeeping:
 
     def append(self, journal: OpenJournal, lines: Sequence[bytes], last: int) -> int:
         """Send lines off; the number to ``settle`` with."""
-        self._lock.check_process()
+        self._check_process()
         if journal.closed:
             raise RuntimeClosed(f"{journal.folder} was released; what is appended now would not be saved")
         position = self.log.add(journal, lines, last)
@@ -102,7 +102,7 @@ class RecordKeeping:
 
     def settle(self, position: int, *, sync: bool) -> asyncio.Future[None]:
         """Done when what has that number is in the log, or on the disk."""
-        self._lock.check_process()
+        self._check_process()
         return self.log.settled(position, sync=sync)
 
     def tell(self, waiter: Waiter, position: int, *, sync: bool) -> None:

@@ -101,9 +101,19 @@ def _same(ours: Any, theirs: Any) -> bool:
     if kind is tuple or kind is list:
         return len(ours) == len(theirs) and all(map(_same, ours, theirs))
     if kind is dict:
+        if not ours:
+            return not theirs
         return _same([*ours], [*theirs]) and all(map(_same, ours.values(), theirs.values()))
     names = _fields_of(kind)
-    return bool(names) and all(_same(getattr(ours, name), getattr(theirs, name)) for name in names)
+    for name in names:
+        one, other = getattr(ours, name), getattr(theirs, name)
+        # What most fields are is not worth a call, of which there would be thirty in each step of an agent.
+        if one.__class__ in _SCALARS and one.__class__ is other.__class__:
+            if one != other:
+                return False
+        elif not _same(one, other):
+            return False
+    return bool(names)
 
 
 @lru_cache(maxsize=256)

@@ -250,6 +250,8 @@ def test_two_values_differ_where_the_path_says() -> None:
         "would come back with another value",
     )
     assert find_difference([1], [1, 2]) == ("", "would come back with another value")
+    assert find_difference(Step(1, WHEN), Step(2, WHEN)) == (".number", "would come back with another value")
+    assert find_difference({"a": {}}, {"a": {"b": 1}}) == (".a", "would come back with another value")
     assert find_difference({"a": 1, "b": 2}, {"b": 2, "a": 1}) == ("", "would come back with another value")
 
 

@@ -123,6 +123,31 @@ async def test_what_comes_while_a_batch_is_at_the_disk_is_the_next(
     assert len(disk.told("write", ".runtimes")) == 2
 
 
+async def test_the_log_has_records_in_the_order_in_which_they_came(
+    storage: Storage, disk: StubbornDisk, clock: FakeClock
+) -> None:
+    """J2: What one agent appends several times in a row goes out with the rest, none before what came earlier."""
+    (held, first), (other, second) = await writer_of(storage, "first"), await writer_of(storage, "second")
+    one, two = held.folder.path.name, other.folder.path.name
+    disk.refused, disk.only = {"write"}, str(log_folder(storage))
+    for writer in (first, first, first, second, first, first):
+        append(writer)
+    settled = asyncio.ensure_future(first.settle(sync=True))
+    await threads_done(storage)
+    assert first.waiting
+    append(first)
+    append(second)
+    disk.refused = set()
+    await clock.advance(1)
+    await settled
+    await second.settle(sync=True)
+    assert await off_loop(in_log, log_folder(storage)) == [
+        *((one, 1), (one, 2), (one, 3), (two, 1), (one, 4), (one, 5)),
+        *((one, 6), (two, 2)),
+    ]
+    assert storage.statistics().pending_records == 0
+
+
 async def test_unsynced_records_are_fsynced_half_a_second_later(
     storage: Storage, disk: StubbornDisk, clock: FakeClock
 ) -> None:

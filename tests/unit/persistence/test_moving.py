@@ -423,6 +423,7 @@ async def test_who_waits_for_room_at_the_end_is_told(
         held, writer = await writer_of(storage)
         disk.refused, disk.only = {"write"}, ".runtimes"
         append(writer, 1, size=2000)
+        assert writer.full
         waiting = [asyncio.create_task(writer.room()) for _ in range(2)]
         folder = held.folder.path.relative_to(workspace_dir).as_posix()
         message = AppendRecords(folder, held.lease.incarnation, lines_of(range(2, 3)), 2)
