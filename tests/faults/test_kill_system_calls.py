@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +93,9 @@ def in_turn() -> None:
             name, _, folder = line.partition(" ")
             try:
                 works[name](folder)
+            except BaseException:
+                traceback.print_exc()
+                raise
             finally:
                 os._exit(0)
         os.waitpid(pid, 0)

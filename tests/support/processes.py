@@ -128,7 +128,7 @@ class Child:
         """The value that comes with the next word, which must be this one."""
         heard = self.next_word()
         assert heard is not None, f"the program ended before it said {word!r}:\n{self.ended().stderr}"
-        assert heard[0] == word, f"the program said {heard!r} and not {word!r}"
+        assert heard[0] == word, f"the program said {heard!r} and not {word!r}:\n{self._errors()}"
         return heard[1]
 
     def next_word(self) -> tuple[str, Any] | None:

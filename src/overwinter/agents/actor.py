@@ -92,8 +92,12 @@ class AgentActor(Actor[AgentMessage]):
             # Also when patience was lost with the run: the agent lives here no more, and others may have it.
             self._member.left(self._stage.runtime)
             self._stage.runtime.left(self.context.ref)
-            if self._stage.saving is not None:
-                await self._stage.saving.aclose()
+            try:
+                if self._stage.saving is not None:
+                    await self._stage.saving.aclose()
+            finally:
+                # It holds the stage in turn, and the two would wait for the garbage collection.
+                self._stage.saving = None
 
     async def _end_runs(self) -> None:
         if self._worker is not None:
