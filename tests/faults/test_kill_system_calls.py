@@ -88,6 +88,8 @@ def in_turn() -> None:
     """A program: for each line it hears, a process that does it: ``name folder``."""
     works = {work.__name__: work for work in (replace_a_file, save_an_agent)}
     while line := hear():
+        if line == "end":
+            continue  # meant for one that was killed when it had just said that it was saved
         pid = os.fork()
         if pid == 0:
             name, _, folder = line.partition(" ")
