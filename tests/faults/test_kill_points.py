@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections import Counter
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,14 +83,22 @@ def test_killed_at_any_event_a_run_is_finished_and_nothing_is_done_again(
     """F46: killed at each event of a run in turn, an agent loses nothing acknowledged, repeats nothing recorded, and
     its run is finished."""
     with Child(lives) as child:
+        tries = count()
 
         def die_at(number: int) -> str:
-            campaign = Campaign(folder / str(number), durability, number, agents=1)
+            campaign = Campaign(folder / str(next(tries)), durability, number, agents=1)
             point = campaign.dies(child, die_at_event=number, stream=True)
             campaign.finished(child)
             return point
 
         hit = at_each_point(f"events, {durability!r}", die_at)
+        # Saves that came together put the last event a place earlier just then: it is looked for again.
+        last = hit.total() + 1
+        for number in (*range(last, last - 5, -1),) * 5:
+            if hit.keys() == EVENTS:
+                break
+            if point := die_at(number):
+                hit[point] += 1
     assert hit.keys() == EVENTS
 
 

@@ -329,6 +329,20 @@ async def test_a_message_that_waits_when_the_log_is_closed_gets_what_a_writer_ge
         await asked
 
 
+async def test_a_message_that_waits_for_room_when_the_log_is_closed_gets_the_same(storage: Storage) -> None:
+    """J11: Whoever waits for room in the log when there is none any more gets ``RuntimeClosed`` as well."""
+    held, _ = await writer_of(storage)
+    folder = held.folder.path.relative_to(storage.workspace.root).as_posix()
+    storage.records.room.limit = -1
+    message = AppendRecords(folder, held.lease.incarnation, lines_of(range(1, 2)), 1)
+    asked = asyncio.create_task(storage._current().ref.ask(message))
+    await turns()
+    assert storage.records.room.wanted
+    storage.records.close()
+    with pytest.raises(RuntimeClosed):
+        await asked
+
+
 async def test_a_message_that_waits_at_the_end_is_answered(workspace_dir: Path, clock: FakeClock) -> None:
     """J11: Whoever waits for records when the storage is closed over a disk that does not answer gets an error."""
     disk = StubbornDisk()
