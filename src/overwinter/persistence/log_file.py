@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["LogFile", "Written"]
 
 # Its end costs an fsync a journal, and its bytes are in memory until then, and read again after a kill.
-_SEGMENT_BYTES = 8 << 20
+_SEGMENT_BYTES = 4 << 20
 _CHUNK = 1 << 18
 
 
