@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,11 +19,14 @@ from overwinter.cli.refusal import Refusal, os_reason
 from overwinter.errors import PersistenceError
 from overwinter.persistence import AgentFolder, Identity, Metadata, Workspace, read_document
 from overwinter.persistence.document import SCHEMA_VERSION
+from overwinter.persistence.files import FILES
 from overwinter.persistence.journal import read_journal
 from overwinter.persistence.replay import replay_dead_runtimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from overwinter.persistence.lines import JournalLine
 
 __all__ = [
     "Inspected",
@@ -158,9 +162,19 @@ def agent_folders(workspace: Workspace, kinds: Sequence[str] = _KINDS) -> Iterat
         except OSError as error:
             raise Refusal(f"{folder} cannot be read: {os_reason(error)}") from error
         for path in entries:
-            # A folder is made before its identity is; until then there is nothing in it to tell of.
-            if path.is_dir() and (not _is_readable(path) or any(path.iterdir())):
+            if _tells(path):
                 yield path
+
+
+def _tells(path: Path) -> bool:
+    """Whether something of an agent stands there, or may.
+
+    A folder is made before its identity is; until then there is nothing in it to tell of.
+    """
+    # One system call for most.
+    if os.path.lexists(f"{path}/.identity.json"):
+        return True
+    return path.is_dir() and (not _is_readable(path) or any(path.iterdir()))
 
 
 def _is_readable(path: Path) -> bool:
@@ -215,9 +229,8 @@ def _read_config(seen: Inspected) -> None:
 
 def _read_state(seen: Inspected) -> None:
     """The state, or where that is damaged its previous generation; and what the journal has beyond it."""
-    state = AgentState()
     metadata: Metadata | None = None
-    agent: dict[str, Any] = {}
+    body: StateBody | None = None
     path = _state_path(seen.folder)
     for candidate in (path, path.with_name(f"{path.name}.previous")):
         data = _read(seen, candidate)
@@ -228,24 +241,34 @@ def _read_state(seen: Inspected) -> None:
             body = msgspec.convert(members, StateBody)
         except (PersistenceError, msgspec.ValidationError, RecursionError) as error:
             seen.problems.append(_told(candidate, error))
-            metadata = None
+            metadata = body = None
             continue
-        state.restore(body)
-        state.sequence, agent = metadata.sequence, body.agent
         seen.state_path, seen.state_bytes = candidate, len(data)
         break
-    if _read_journal(seen, state, anew=metadata is None) or metadata is not None:
+    lines = _read_journal(seen, metadata)
+    if not lines:
+        # As most are, of the ten thousand that may be listed: nothing is folded.
+        if metadata is not None and body is not None:
+            seen.state = metadata, body
+        return
+    state = AgentState()
+    if metadata is not None and body is not None:
+        state.restore(body)
+        state.sequence = metadata.sequence
+    if _fold_in(seen, state, lines) or metadata is not None:
+        agent = {} if body is None else body.agent
         # Encoded and read back: the memory's values are encoded already.
         body = msgspec.json.decode(msgspec.json.encode(state.body()), type=StateBody)
         body.agent = agent
         seen.state = _metadata_of(seen, state, metadata), body
 
 
-def _read_journal(seen: Inspected, state: AgentState, *, anew: bool) -> bool:
-    """Fold in what the journal has beyond the state, up to where it is damaged; whether that was anything."""
+def _read_journal(seen: Inspected, metadata: Metadata | None) -> list[JournalLine]:
+    """What the journal has beyond the state file, up to where it is damaged, as far as something can be made of it."""
     journal = seen.folder.journal_dir
+    after = 0 if metadata is None else metadata.sequence
     try:
-        reading = read_journal(journal, after=state.sequence, allow_gaps=True)
+        reading = read_journal(journal, after=after, allow_gaps=True)
         lines = reading.lines
         if reading.gaps:
             first = reading.gaps[0]
@@ -253,15 +276,23 @@ def _read_journal(seen: Inspected, state: AgentState, *, anew: bool) -> bool:
                 f"the journal is damaged: {first.path.name}, line {first.line}, after record {first.after}"
             )
             lines = [line for line in lines if line.sequence <= first.after]
-        if anew and lines and lines[0].sequence > 1 and not lines[0].base:
-            return False
-        fold(state, lines, journal)
+    except (PersistenceError, OSError) as error:
+        seen.problems.append(str(error))
+        return []
+    if metadata is None and lines and lines[0].sequence > 1 and not lines[0].base:
+        return []
+    return lines
+
+
+def _fold_in(seen: Inspected, state: AgentState, lines: Sequence[JournalLine]) -> bool:
+    """Fold *lines* into the state, up to one that is none of ours; whether there was none of these."""
+    try:
+        fold(state, lines, seen.folder.journal_dir)
     except (PersistenceError, OSError) as error:
         seen.problems.append(str(error))
         return False
-    if lines:
-        seen.last_record = _time_of(lines[-1].record)
-    return bool(lines)
+    seen.last_record = _time_of(lines[-1].record)
+    return True
 
 
 def _time_of(record: bytes) -> str:
@@ -310,7 +341,7 @@ def _state_path(folder: AgentFolder) -> Path:
 
 def _read(seen: Inspected, path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return FILES.read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -38,10 +38,11 @@ def _ls(
     They may be at work meanwhile. What a dead process had logged is moved into its agents' journals, as the next to
     open them would; nothing else is changed.
     """
+    from overwinter.cli.collecting import uncollected
     from overwinter.cli.listing import list_agents
     from overwinter.cli.tree import print_tree
 
-    with told_plainly():
+    with told_plainly(), uncollected():
         (print_tree if tree else list_agents)(workspace, as_data=as_json)
 
 

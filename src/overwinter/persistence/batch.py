@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, TypeAlias
 from overwinter.errors import SaveFailed
 from overwinter.persistence.atomic import not_durable, replace_file
 from overwinter.persistence.document import assemble
+from overwinter.persistence.load import LoopLoad
 from overwinter.persistence.messages import ReplaceDocument, Saved
 from overwinter.persistence.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     from overwinter.persistence.files import FileOperations
@@ -24,14 +25,20 @@ Outcome: TypeAlias = Saved | Exception
 
 
 class BatchWriter:
-    """Writes batches, one at a time, in the thread of ``executor``, to which those of many folders add some."""
+    """Writes batches, one at a time, in the thread of ``executor``, to which those of many folders add some.
 
-    def __init__(self, files: FileOperations, executor: Executor) -> None:
+    While the event loop in whose thread it was made is ``busy`` they do not: it is quicker without them.
+    """
+
+    def __init__(
+        self, files: FileOperations, executor: Executor, *, busy: Callable[[], bool] | None = None
+    ) -> None:
         # Its import brings in tempfile, shutil and the compressors; whoever saves nothing does without.
         from aiofiles.os import wrap
 
         self._files = files
         self._executor = executor
+        self._busy = busy if busy is not None else LoopLoad().busy
         self._write_in_thread = wrap(self._write_now)
         self._given_up = False
 
@@ -51,7 +58,8 @@ class BatchWriter:
         folders: dict[Path, list[ReplaceDocument]] = {}
         for document in documents:
             folders.setdefault(Path(document.path).parent, []).append(document)
-        written = dict(zip(folders, map(iter, together(self._write_folder, [*folders.items()])), strict=True))
+        outcomes_of = together(self._write_folder, [*folders.items()], alone=self._busy)
+        written = dict(zip(folders, map(iter, outcomes_of), strict=True))
         outcomes = [next(written[Path(document.path).parent]) for document in documents]
         for outcome in outcomes:
             if isinstance(outcome, Exception):

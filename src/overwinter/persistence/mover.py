@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from overwinter.errors import RuntimeClosed, SaveFailed
 from overwinter.persistence.journal_file import JournalFile
+from overwinter.persistence.load import LoopLoad
 from overwinter.persistence.together import together
 from overwinter.runtime import Backoff
 
@@ -64,6 +65,7 @@ class Mover:
         self._clock = clock
         self._health = health
         self._room = room
+        self._load = LoopLoad()
         self._loop = asyncio.get_running_loop()
         self._ready: dict[OpenJournal, None] = {}  # they have lines to move
         self._dirty: dict[OpenJournal, None] = {}  # they have moved lines that are not synced
@@ -254,7 +256,7 @@ class Mover:
             self._log_file.remove(gone)
         # Folders and files that several threads make at once cost ext4 twice as much as one after another.
         begun = {job.journal: self._append_now(job) for job in jobs if job.journal.file is None}
-        return together(lambda job: self._move_now(job, begun), jobs)
+        return together(lambda job: self._move_now(job, begun), jobs, alone=self._load.busy)
 
     def _move_now(
         self, job: _Job, begun: dict[OpenJournal, Exception | None]

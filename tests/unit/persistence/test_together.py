@@ -57,3 +57,26 @@ def test_none_is_begun_after_one_that_failed() -> None:
 def test_when_the_time_is_over_the_first_have_been_done_and_the_others_are_left() -> None:
     assert together(str, range(100), seconds=-1.0) == ["0"]
     assert together(str, range(3), seconds=60.0) == ["0", "1", "2"]
+
+
+def test_where_it_is_better_to_be_alone_nobody_helps() -> None:
+    here = threading.current_thread()
+    assert (
+        together(lambda _: threading.current_thread() is here, range(20), alone=lambda: True) == [True] * 20
+    )
+
+
+def test_who_helps_stops_when_it_becomes_better_to_be_alone_and_all_is_done() -> None:
+    met, crowded = threading.Barrier(4), threading.Event()
+    here, late = threading.current_thread(), list[threading.Thread]()
+
+    def do(number: int) -> int:
+        if number < 4:
+            met.wait(30)
+            crowded.set()
+        else:
+            late.append(threading.current_thread())
+        return number
+
+    assert together(do, range(20), alone=crowded.is_set) == [*range(20)]
+    assert set(late) == {here}
