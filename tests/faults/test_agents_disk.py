@@ -142,12 +142,13 @@ async def test_a_full_disk_kills_no_run_and_all_is_saved_when_there_is_room(
     assert not await off_loop(temporaries, workspace_dir)
 
 
+@pytest.mark.alone
 async def test_a_disk_that_stays_full_lets_the_runtime_end_and_says_so(
     workspace_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """F18: a disk that stays full keeps no Runtime from ending; what was saved before stays, and the log says so."""
     disk = FailingDisk()
-    with anyio.fail_after(60):
+    with anyio.fail_after(20):
         async with Runtime(workspace_dir, files=disk) as runtime:
             agent = worker(["one"])
             await runtime.spawn(agent)

@@ -89,6 +89,7 @@ async def test_a_second_process_is_told_who_holds_the_agent(workspace_dir: Path,
     assert [e.content for e in read_everything(workspace_dir)["shared"].state.conversation] == ["x", "first"]
 
 
+@pytest.mark.alone
 @pytest.mark.allow_blocking
 @pytest.mark.parametrize("fork", [False, True], ids=["alone", "with a child that lives on"])
 async def test_after_kill_9_another_process_has_the_agent_at_once(workspace_dir: Path, fork: bool) -> None:
@@ -110,7 +111,7 @@ async def test_after_kill_9_another_process_has_the_agent_at_once(workspace_dir:
             if fork:
                 os.kill(orphan, signal.SIGKILL)
     sys.stdout.write(f"taken over in {took * 1000:.0f} ms\n")
-    assert took < PATIENCE
+    assert took < 5.0
     said = [entry.content for entry in agent.state.conversation]
     assert said == ["x", "first", "y", "second"]
 

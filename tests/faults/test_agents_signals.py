@@ -160,6 +160,7 @@ def assert_all_that_was_said_is_there(saved: SavedState, kind: str) -> None:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("program", "number", "kind"),
     [
@@ -184,7 +185,7 @@ def test_a_signal_saves_all_that_was_said_and_then_ends_the_program(
         for _ in names:
             child.expect("working")
         child.send(number)
-        ended = child.ended()
+        ended = child.ended(within=10.0)
     if number == signal.SIGTERM:
         assert ended.code == 143, ended.stderr
     else:
@@ -249,6 +250,7 @@ def with_a_stuck_disk(workspace: str, how: str) -> None:
         asyncio.run(main())
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "how",
     [
@@ -272,7 +274,7 @@ def test_a_second_ctrl_c_ends_at_once(workspace_dir: Path, how: str) -> None:
         child.expect("cancelled")
         child.send(signal.SIGINT)
         # Without it the end takes twenty seconds: the deadlines of a disk that does not answer.
-        ended = child.ended(within=8.0)
+        ended = child.ended(within=3.0)
     assert ended.code in INTERRUPTED, ended.stderr
     found = read_everything(workspace_dir)
     assert [entry.content for entry in found["worker"].state.conversation] == ["work", "Adding.", "3"]
@@ -300,6 +302,7 @@ def leaving_slowly(workspace: str) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_a_runtime_is_being_left_waits_for_what_is_being_saved(
     workspace_dir: Path, number: int
@@ -309,7 +312,7 @@ def test_a_signal_while_a_runtime_is_being_left_waits_for_what_is_being_saved(
         child.expect("leaving")
         child.send(number)
         child.tell("go on")
-        ended = child.ended()
+        ended = child.ended(within=10.0)
     assert read_everything(workspace_dir)["worker"].state.memory == {"last": "words"}
     assert ended.code in (INTERRUPTED if number == signal.SIGINT else (143,)), ended.stderr
 
@@ -325,6 +328,7 @@ def over_http(workspace: str, base_url: str) -> None:
     ).run_sync("1 + 2?")
 
 
+@pytest.mark.alone
 def test_ctrl_c_during_a_request_over_http_saves_and_closes_the_connection(workspace_dir: Path) -> None:
     """F8: Ctrl-C during a real litellm request saves what was said, closes the connection and ends the program."""
     with OpenAIServer() as server:
@@ -333,8 +337,8 @@ def test_ctrl_c_during_a_request_over_http_saves_and_closes_the_connection(works
         with Child(over_http, str(workspace_dir), server.base_url, cwd=workspace_dir.parent) as child:
             assert held.reached.wait(PATIENCE), child.ended(0.1).stderr
             child.send(signal.SIGINT)
-            ended = child.ended()
-        assert server.requests[-1].gone.wait(PATIENCE)
+            ended = child.ended(within=10.0)
+        assert server.requests[-1].gone.wait(5.0)
     assert ended.code in INTERRUPTED, ended.stderr
     found = read_everything(workspace_dir)["online"]
     assert found.state.status == "interrupted"

@@ -93,12 +93,12 @@ async def test_a_disk_that_does_not_answer_stops_neither_the_loop_nor_a_run(
         await runtime.spawn(agent)
         async with ticking("a stuck disk") as ticks:
             disk.hold()
-            with anyio.fail_after(60):
+            with anyio.fail_after(20):
                 assert (await agent.run("work")).text == "Done."
                 assert (await agent.run("more")).text == "Done."
             assert ticks.count > 20
             assert len(model.requests) == 22
-            assert await off_loop(disk.stuck.wait, 30.0)
+            assert await off_loop(disk.stuck.wait, 5.0)
             assert runtime.statistics().persistence.pending > 0
             assert not await off_loop(read_everything, workspace_dir)
             disk.let_go()
@@ -119,7 +119,7 @@ async def test_in_sync_a_step_waits_for_the_disk_and_the_loop_does_not(
                 disk.hold()
                 if requests == 0:
                     tasks.start_soon(agent.run, "work")
-                assert await off_loop(disk.stuck.wait, 30.0)
+                assert await off_loop(disk.stuck.wait, 5.0)
                 await anyio.wait_all_tasks_blocked()
                 assert len(model.requests) == requests
                 if requests == 2:
@@ -187,7 +187,7 @@ async def test_leaving_a_runtime_has_a_deadline(
                 await gate.reached.wait()
             else:
                 await agent.run("work")
-            assert await off_loop(disk.stuck.wait, 30.0)
+            assert await off_loop(disk.stuck.wait, 5.0)
             left.set()
 
     task = asyncio.ensure_future(use())
@@ -202,7 +202,7 @@ async def test_leaving_a_runtime_has_a_deadline(
     with pytest.raises(AgentInUse):
         await Agent("worker", model=ScriptedModel([]), **settings).load()
     disk.let_go()
-    other = Agent("worker", model=ScriptedModel(["Mine."]), lease_timeout=60.0, **settings)
+    other = Agent("worker", model=ScriptedModel(["Mine."]), lease_timeout=20.0, **settings)
     await other.load()
     assert (await other.run("mine")).text == "Mine."
 

@@ -76,7 +76,7 @@ def test_killed_at_any_boundary_of_its_members_a_swarm_comes_to_what_it_would_ha
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
 @pytest.mark.parametrize("durability", ["sync", "async"])
 def test_killed_at_any_instant_and_again_as_they_resume_swarms_come_to_what_they_would_have(
     folder: Path, child: Child, durability: Level, seed: int

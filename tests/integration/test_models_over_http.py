@@ -288,8 +288,9 @@ async def test_failures_that_will_not_pass_are_not(client: Client, status: int) 
     error = await client.fail()
     assert not error.retryable
     assert error.status_code == status
-    assert error.model == client.model.name
-    assert str(error).startswith(f"{client.model.name}: ")
+    name = {"litellm": "openai/gpt-4o-mini", "direct": "gpt-4o-mini"}[client.kind]
+    assert error.model == name
+    assert str(error).startswith(f"{name}: ")
     assert f"({status})" in str(error)
 
 

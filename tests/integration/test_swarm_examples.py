@@ -253,8 +253,6 @@ def test_the_support_desk_goes_on_after_a_kill_waits_for_a_person_and_refunds_on
     assert len(server.requests) == 5
     paid = [path.read_text("utf-8") for path in tmp_path.glob("agents/*/refunds.txt")]
     assert paid == (["call_2 A-17 49\n"] if said == ("yes",) else [])
-    if said != ("yes",):
-        return
 
     assert told("support_desk", ("ann", "When are you open?"), env) == "From 9 to 17.\n"
     over_litellm = environment(tmp_path, server.environment())

@@ -282,6 +282,7 @@ def test_only_the_segments_that_are_needed_are_read(tmp_path: Path) -> None:
     assert disk.read[2:] == ["000004.jsonl"]
 
 
+@pytest.mark.alone
 def test_the_end_of_50_megabytes_is_found_by_reading_a_little(tmp_path: Path) -> None:
     """K7: neither time nor memory grows with the journal."""
     journal_dir = tmp_path / "journal"
@@ -294,7 +295,7 @@ def test_the_end_of_50_megabytes_is_found_by_reading_a_little(tmp_path: Path) ->
     disk = Watching()
     begun = perf_counter()
     assert find_end(journal_dir, files=disk).sequence == number
-    assert perf_counter() - begun < 30.0
+    assert perf_counter() - begun < 1.0
     assert len(disk.read) == 2
     assert disk.bytes <= 2 << 16
 

@@ -258,6 +258,7 @@ async def test_what_was_fsynced_before_a_failure_stays(
     assert await in_journal(held) == [1, 2]
 
 
+@pytest.mark.alone
 async def test_a_disk_that_does_not_answer_holds_up_nobody_but_who_waits_for_it(
     storage: Storage, disk: StubbornDisk, clock: FakeClock
 ) -> None:
@@ -269,7 +270,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody_but_who_waits_for_it(
     await disk.until_stuck()
     begun = time.perf_counter()
     await turns(1000)
-    assert time.perf_counter() - begun < 30
+    assert time.perf_counter() - begun < 5
     flush = asyncio.create_task(storage.flush(1.0))
     await clock.advance(1.0)
     with pytest.raises(FlushTimeout, match="1 records"):
