@@ -1,4 +1,4 @@
-"""A model behind real HTTP, and litellm imported once for all tests that use it."""
+"""Models behind real HTTP, and litellm imported once for all tests that use it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.http_models import Client, Kind
 from tests.support.openai_server import OpenAIServer
 
 from overwinter.agents.models.litellm_library import library
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 def running_model_server() -> Iterator[OpenAIServer]:
     with OpenAIServer() as server:
         yield server
+
+
+@pytest.fixture
+def server(running_model_server: OpenAIServer) -> OpenAIServer:
+    """A local OpenAI-compatible server with an empty ledger, for models that do not need litellm."""
+    running_model_server.reset()
+    return running_model_server
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +57,20 @@ def model_environment(model_server: OpenAIServer, monkeypatch: pytest.MonkeyPatc
     for name, value in model_server.environment().items():
         monkeypatch.setenv(name, value)
     return model_server
+
+
+@pytest.fixture(params=["litellm", "direct"])
+def kind(request: pytest.FixtureRequest, model_server: OpenAIServer) -> Kind:
+    """Each way to a model in turn; tests of only one have a ``kind`` of their own, and no litellm imported."""
+    which: Kind = request.param
+    return which
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "streamed"])
+def client(request: pytest.FixtureRequest, kind: Kind, server: OpenAIServer) -> Client:
+    return Client(server, streaming=request.param, kind=kind)
+
+
+@pytest.fixture
+def streaming(kind: Kind, server: OpenAIServer) -> Client:
+    return Client(server, streaming=True, kind=kind)

@@ -1,4 +1,4 @@
-"""LiteLLMModel over real HTTP: what is litellm's alone. What all models share is in test_models_over_http.py."""
+"""LiteLLMModel over real HTTP: what is litellm's alone. What all models share is in test_models_over_http_*.py."""
 
 from __future__ import annotations
 

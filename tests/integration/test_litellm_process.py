@@ -62,12 +62,6 @@ def run(program: str, server: OpenAIServer, cwd: Path, *options: str, **environ:
     return json.loads(done.stdout or "null")
 
 
-@pytest.fixture
-def server(running_model_server: OpenAIServer) -> OpenAIServer:
-    running_model_server.reset()
-    return running_model_server
-
-
 def test_importing_and_asking_uses_no_network_and_no_env_file(server: OpenAIServer, tmp_path: Path) -> None:
     """M14"""
     (tmp_path / ".env").write_text("FROM_A_FILE=1\nOPENAI_API_KEY=from-a-file\n")

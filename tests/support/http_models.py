@@ -23,9 +23,10 @@ from overwinter.errors import ModelError
 if TYPE_CHECKING:
     from tests.support.openai_server import OpenAIServer
 
-__all__ = ["KEY", "SEARCH", "Client", "Kind", "chunk", "make_model", "sse"]
+__all__ = ["HELLO", "KEY", "SEARCH", "Client", "Kind", "chunk", "failure", "local", "make_model", "sse"]
 
 KEY = "sk-a-key-of-the-tests"
+HELLO = ModelRequest([Message("user", "hello")])
 SEARCH = ToolSpec(
     "search", "Search.", {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
 )
@@ -44,6 +45,16 @@ def make_model(
     if kind == "litellm":
         return LiteLLMModel(f"openai/{name}", args=args, price=price, timeout=timeout)
     return OpenAICompatible(name, args=args, price=price, timeout=timeout)
+
+
+def local(server: OpenAIServer, **settings: Any) -> OpenAICompatible:
+    return OpenAICompatible("qwen", base_url=server.base_url, **settings)
+
+
+async def failure(model: OpenAICompatible) -> ModelError:
+    with pytest.raises(ModelError) as caught:
+        await model.complete(HELLO)
+    return caught.value
 
 
 class Client:

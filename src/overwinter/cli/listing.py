@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from rich.text import Text
 
 from overwinter.cli.finding import counted
@@ -68,7 +69,12 @@ def summarised(one: Inspected) -> dict[str, Any]:
 
 def as_json(document: dict[str, Any]) -> str:
     """*document* as pretty JSON in ASCII, so that nothing in it can act on a terminal."""
-    return json.dumps(document, indent=2) + "\n"
+    # Python's encoder is written in C only where it does not indent.
+    compact = json.dumps(document)
+    try:
+        return msgspec.json.format(compact, indent=2) + "\n"
+    except msgspec.DecodeError:  # half of a surrogate pair, which a name may hold and JSON should not
+        return json.dumps(document, indent=2) + "\n"
 
 
 def _print(workspace: Workspace, found: Sequence[Inspected]) -> None:
