@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from overwinter.cli.holders import Holder
 from overwinter.cli.verify.agents import check_name, check_temporaries, folder_at
+from overwinter.cli.verify.checked import CheckedFolder
 from overwinter.cli.verify.documents import check_identity, check_lease, read, told
 from overwinter.cli.verify.findings import Report
 from overwinter.cli.verify.mending import Mending
@@ -17,7 +17,6 @@ from overwinter.cli.writing import assembled
 from overwinter.errors import PersistenceError, SchemaTooNew
 from overwinter.persistence import (
     AgentFolder,
-    Identity,
     Metadata,
     agent_id_for,
     encode,
@@ -27,7 +26,6 @@ from overwinter.persistence import (
 from overwinter.persistence import board as boards
 from overwinter.persistence.document import METADATA_KEY
 from overwinter.persistence.files import FILES
-from overwinter.persistence.lease import Lease
 
 if TYPE_CHECKING:
     from overwinter.cli.holders import Holders
@@ -57,17 +55,11 @@ class ValueFile(Struct, kw_only=True):
         return self.content is not None and not self.edited
 
 
-class CheckedActor(Struct, kw_only=True):
+class CheckedActor(CheckedFolder, kw_only=True):
     """The folder of one board or snapshot, as its files were found."""
 
-    folder: AgentFolder
-    report: Report
-    holder: Holder | None
-    identity: Identity | None
-    lease: Lease | None
     state: ValueFile
     previous: ValueFile
-    temporaries: list[Path]
 
 
 def check_actor(path: Path, holders: Holders) -> CheckedActor:
@@ -103,12 +95,9 @@ def repair_actor(found: CheckedActor, keep: Keeper) -> None:
     :raises WorkspaceError: its folder cannot be written.
     :raises SaveError: a file cannot be replaced; what was there before is intact.
     """
-    incarnation = found.identity.incarnation if found.identity else ""
-    if not incarnation and found.lease is not None:
-        incarnation = found.lease.incarnation
-    with keep.holding(found.folder, incarnation) as held:
+    with keep.holding(found.folder, found.incarnation) as held:
         held.sequence = None
-        mending = Mending(found.folder, found.report, found.temporaries, incarnation)
+        mending = Mending(found)
         _mend_values(found, mending)
         if found.identity is None and mending.is_damaged(found.folder.identity_path):
             _mend_identity(found, mending)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, field
+from msgspec import field
 
 from overwinter.agents.base import base_path
-from overwinter.cli.holders import Holder
 from overwinter.cli.refusal import os_reason
+from overwinter.cli.verify.checked import CheckedFolder
 from overwinter.cli.verify.documents import (
     StateFile,
     check_config,
@@ -21,30 +20,25 @@ from overwinter.cli.verify.documents import (
 from overwinter.cli.verify.findings import Report
 from overwinter.cli.verify.journals import Journal, check_against, check_journal
 from overwinter.persistence import AgentFolder, Identity, folder_name, is_temporary
-from overwinter.persistence.lease import Lease
 
 if TYPE_CHECKING:
-    from overwinter.cli.holders import Holders
+    from pathlib import Path
+
+    from overwinter.cli.holders import Holder, Holders
 
 __all__ = ["CheckedAgent", "check_agent", "check_name", "check_temporaries", "folder_at"]
 
 _STATE_SUFFIX = "_state.json"
 
 
-class CheckedAgent(Struct, kw_only=True):
+class CheckedAgent(CheckedFolder, kw_only=True):
     """One agent's folder, as its files were found."""
 
-    folder: AgentFolder
-    report: Report
-    holder: Holder | None = None
-    identity: Identity | None = None
-    lease: Lease | None = None
     config: dict[str, Any] | None = None
     state: StateFile
     previous: StateFile
     journal: Journal = field(default_factory=Journal)
-    history_damaged: list[Path] = []
-    temporaries: list[Path] = []
+    history_damaged: list[Path] = field(default_factory=list)
 
     @property
     def best(self) -> StateFile | None:

@@ -11,8 +11,7 @@ from overwinter.persistence import Identity, encode, pretty, set_aside, write_on
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from overwinter.cli.verify.findings import Report
-    from overwinter.persistence import AgentFolder
+    from overwinter.cli.verify.checked import CheckedFolder
 
 __all__ = ["Mending"]
 
@@ -20,14 +19,12 @@ __all__ = ["Mending"]
 class Mending:
     """Mends the files of one folder, and notes with each finding what was done."""
 
-    def __init__(
-        self, folder: AgentFolder, report: Report, temporaries: list[Path], incarnation: str
-    ) -> None:
-        self.folder = folder
-        self.report = report
+    def __init__(self, found: CheckedFolder) -> None:
+        self.folder = found.folder
+        self.report = found.report
         self.now = datetime.now(UTC)
-        self._temporaries = temporaries
-        self._incarnation = incarnation
+        self._temporaries = found.temporaries
+        self._incarnation = found.incarnation
 
     def is_damaged(self, path: Path) -> bool:
         """Whether it was found to be, and nothing was done about that yet."""

@@ -33,18 +33,15 @@ def repair_agent(found: CheckedAgent, keep: Keeper) -> None:
     :raises WorkspaceError: its folder cannot be written.
     :raises SaveError: a file cannot be replaced; what was there before is intact.
     """
-    incarnation = found.identity.incarnation if found.identity else ""
-    if not incarnation and found.lease is not None:
-        incarnation = found.lease.incarnation
-    with keep.holding(found.folder, incarnation) as held:
+    with keep.holding(found.folder, found.incarnation) as held:
         # Whoever has the agent in memory is to load it again: it may know more than is left.
         held.sequence = None
-        _Repair(found, incarnation).run()
+        _Repair(found).run()
 
 
 class _Repair(Mending):
-    def __init__(self, found: CheckedAgent, incarnation: str) -> None:
-        super().__init__(found.folder, found.report, found.temporaries, incarnation)
+    def __init__(self, found: CheckedAgent) -> None:
+        super().__init__(found)
         self._found = found
 
     def run(self) -> None:
