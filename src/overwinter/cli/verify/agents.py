@@ -22,6 +22,7 @@ from overwinter.cli.verify.journals import Journal, check_against, check_journal
 from overwinter.persistence import AgentFolder, Identity, folder_name, is_temporary
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from overwinter.cli.holders import Holder, Holders
@@ -38,7 +39,7 @@ class CheckedAgent(CheckedFolder, kw_only=True):
     state: StateFile
     previous: StateFile
     journal: Journal = field(default_factory=Journal)
-    history_damaged: list[Path] = field(default_factory=list)
+    history_damaged: Sequence[Path] = ()
 
     @property
     def best(self) -> StateFile | None:
