@@ -1,4 +1,4 @@
-"""Models over real HTTP, the same for all of them: replies whole and in pieces, calls of tools, settings, event loops."""
+"""Models over real HTTP, the same for all of them: replies, streams, calls of tools, settings and event loops."""
 
 from __future__ import annotations
 
