@@ -431,7 +431,7 @@ async def test_two_first_openings_do_not_disturb_each_other(
 async def test_many_new_agents_are_claimed_at_once_and_each_has_its_own_outcome(workspace_dir: Path) -> None:
     """S5: Their folders are made together; one whose disk fails harms no other, and one that is gone nobody."""
     disk = FailingDisk()
-    disk.broken, disk.only = {"open"}, "bad"
+    disk.broken, disk.only = {"open"}, "/bad-"  # and not a temporary file whose random name has it
     names = [f"bee{number}" for number in range(8)]
     async with open_storage(workspace_dir, files=disk) as storage:
         gate = threading.Event()
